@@ -1,0 +1,125 @@
+"""The `theory` command: list the claims, explain one, verify them.
+
+    theory claims                 every claim: id, kind, where its constants come from, title
+    theory claims C6              statement, symbols, hypotheses, reference, place of the proof
+    theory verify C1 C6           run the checks of these families on objects that they make themselves
+    theory verify --budget full   all of them, at full size
+
+`--json` prints the same as JSON.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from theory import checks
+from theory.claim import Claim, Family, families
+from theory.lab import report
+from theory.verdict import Verdicts
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Returns:
+        0; 1 when a proved claim is violated or a refuted one holds; 2 for bad arguments; 130 after Ctrl-C.
+    """
+    parser = argparse.ArgumentParser(prog="theory", description=__doc__, formatter_class=_Verbatim)
+    commands = parser.add_subparsers(dest="command", required=True)
+    listing = commands.add_parser("claims", help="list the claims, or explain some")
+    listing.add_argument("ids", nargs="*", metavar="ID", help="C6 or C6.quadratic")
+    verify = commands.add_parser("verify", help="run checks and print verdicts")
+    verify.add_argument("ids", nargs="*", metavar="ID", help="families or members; all by default")
+    verify.add_argument("--budget", choices=("small", "full"), default="small", help="small: seconds; full: minutes")
+    verify.add_argument("--seed", type=int, default=0)
+    for command in (listing, verify):
+        command.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args(arguments)
+    try:
+        chosen = [_select(id) for id in options.ids] or [(family, family.members) for family in families()]
+        if options.command == "claims":
+            return _claims(chosen, bool(options.ids), options.json)
+        checks.integer("seed", options.seed, minimum=0)
+        return _verify(chosen, options.budget, options.seed, options.json)
+    except checks.InvalidInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+class _Verbatim(argparse.RawDescriptionHelpFormatter):
+    pass
+
+
+Selection = tuple[Family, tuple[Claim, ...]]
+
+
+def _select(id: str) -> Selection:
+    """The family that `id` names with all its members, or with the one member that it names."""
+    for family in families():
+        if family.id == id:
+            return family, family.members
+        for member in family.members:
+            if member.id == id:
+                return family, (member,)
+    known = ", ".join(family.id for family in families())
+    checks.fail("claim id", f"one of {known}, or a member such as C6.quadratic", repr(id), "see `theory claims`")
+
+
+def _claims(chosen: Sequence[Selection], explain: bool, as_json: bool) -> int:
+    members = [member for _, members in chosen for member in members]
+    if as_json:
+        print(json.dumps([member.record() for member in members], indent=1))
+        return 0
+    console = Console(soft_wrap=True, highlight=False)
+    if not explain:
+        table = Table(show_edge=False, pad_edge=False)
+        for name in ("id", "kind", "constants", "expected", "reference", "title"):
+            table.add_column(name)
+        for member in members:
+            cells = (member.kind, member.constants, str(member.expected), member.reference, member.title)
+            table.add_row(member.id, *cells)
+        console.print(table)
+        return 0
+    for member in members:
+        console.print(f"[bold]{member.id}[/]  {member.title}")
+        console.print(f"  {member}", markup=False)
+        for name, meaning in member.meanings.items():
+            console.print(f"    {name}: {meaning}", markup=False)
+        for words, relation in member.hypotheses:
+            console.print(f"  if {words}: {relation}", markup=False)
+        console.print(f"  {member.kind}; constants {member.constants}; expected: {member.expected}", markup=False)
+        console.print(f"  {member.reference}; {member.proof or 'no proof in the notes'}\n", markup=False)
+    return 0
+
+
+def _verify(chosen: Sequence[Selection], budget: str, seed: int, as_json: bool) -> int:
+    console = Console(stderr=as_json)
+    verdicts = Verdicts()
+    interrupted = False
+    wanted: dict[str, set[str]] = {}
+    for family, members in chosen:
+        wanted.setdefault(family.id, set()).update(member.id for member in members)
+    for family in families():
+        if family.id not in wanted:
+            continue
+        try:
+            with console.status(f"{family.id}: {family.title}"):
+                found = family.experiment(budget=budget, seed=seed)
+        except KeyboardInterrupt:
+            interrupted = True
+            break
+        verdicts.extend(verdict for verdict in found if verdict.claim.id in wanted[family.id])
+    if as_json:
+        print(verdicts.to_json())
+    elif verdicts:
+        console.print(report.table(verdicts))
+    status = report.conclude(verdicts, console)
+    return 130 if interrupted else status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

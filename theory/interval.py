@@ -1,0 +1,223 @@
+"""Interval arithmetic over sympy expressions: what a formula can be when its inputs are only known to lie in intervals.
+
+`mpmath.iv` does the arithmetic at 113 bits with outward rounding: exact ends stay exact. Claims with special functions
+that it lacks (erf, gamma, inverse trigonometric) go to python-flint's arb, the extra `certified`. Both give enclosures:
+the true value is inside, always.
+"""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import mpmath
+import numpy as np
+import sympy as sp
+from mpmath.ctx_iv import MPIntervalContext
+
+from theory import checks
+
+BITS = 113
+_SPECIAL = (
+    "erf",
+    "erfc",
+    "erfi",
+    "gamma",
+    "tan",
+    "asin",
+    "acos",
+    "atan",
+    "sinh",
+    "cosh",
+    "tanh",
+    "asinh",
+    "acosh",
+    "atanh",
+)
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """One implementation of interval numbers.
+
+    Attributes:
+        name: of the library behind it.
+        enclose: (low, high) -> the interval; both ends int, Fraction, float or mpmath number, taken exactly.
+        low: interval -> a lower end, as mpmath number.
+        high: interval -> an upper end, as mpmath number.
+        functions: what sympy's printed code calls, by name.
+    """
+
+    name: str
+    enclose: Callable[[Any, Any], Any]
+    low: Callable[[Any], Any]
+    high: Callable[[Any], Any]
+    functions: dict[str, Any]
+
+
+def _mpmath_arithmetic() -> Arithmetic:
+    context = MPIntervalContext()  # our own: the shared mpmath.iv keeps its user's precision
+    context.prec = BITS
+
+    def point(x: Any) -> Any:
+        return context.mpf(x.numerator) / x.denominator if isinstance(x, Fraction) else context.mpf(x)
+
+    def hull(*intervals: Any, pick: Callable[..., Any]) -> Any:
+        intervals = tuple(context.convert(x) for x in intervals)
+        return context.mpf([pick(x.a for x in intervals), pick(x.b for x in intervals)])
+
+    return Arithmetic(
+        name="mpmath",
+        enclose=lambda low, high: context.mpf([point(low).a, point(high).b]),
+        low=lambda x: mpmath.mp.make_mpf(context.convert(x).a._mpi_[0]),
+        high=lambda x: mpmath.mp.make_mpf(context.convert(x).b._mpi_[1]),
+        functions={
+            "mpf": context.mpf,
+            "sqrt": context.sqrt,
+            "exp": context.exp,
+            "log": context.log,
+            "cos": context.cos,
+            "sin": context.sin,
+            "pi": context.pi,
+            "Abs": abs,
+            "Max": lambda *x: hull(*x, pick=max),
+            "Min": lambda *x: hull(*x, pick=min),
+        },
+    )
+
+
+def _flint_arithmetic() -> Arithmetic:
+    import flint
+
+    flint.ctx.prec = max(flint.ctx.prec, BITS)
+    arb = flint.arb
+
+    def point(x: Any) -> Any:
+        return arb(flint.fmpq(x.numerator, x.denominator)) if isinstance(x, Fraction) else arb(x)
+
+    def enclose(low: Any, high: Any) -> Any:
+        return point(low) if low == high else point(low).union(point(high))
+
+    def end(x: Any, which: str) -> Any:
+        ball = getattr(arb(x), which)()
+        if not ball.is_finite():
+            return mpmath.mpf("-inf") if which == "lower" else mpmath.mpf("inf")
+        mantissa, exponent = ball.man_exp()
+        return mpmath.ldexp(mpmath.mpf(int(mantissa)), int(exponent))
+
+    def fold(name: str) -> Callable[..., Any]:
+        def apply(first: Any, *rest: Any) -> Any:
+            result = arb(first)
+            for other in rest:
+                result = getattr(result, name)(arb(other))
+            return result
+
+        return apply
+
+    def method(name: str) -> Callable[[Any], Any]:
+        return lambda x: getattr(arb(x), name)()
+
+    return Arithmetic(
+        name="python-flint",
+        enclose=enclose,
+        low=lambda x: end(x, "lower"),
+        high=lambda x: end(x, "upper"),
+        functions={
+            "mpf": arb,
+            **{name: method(name) for name in ("sqrt", "exp", "log", "cos", "sin")},
+            "pi": arb.pi(),
+            "Abs": abs,
+            "Max": fold("max"),
+            "Min": fold("min"),
+            **{name: method(name) for name in _SPECIAL},
+        },
+    )
+
+
+_MPMATH = _mpmath_arithmetic()
+
+
+def arithmetic_for(expressions: Sequence[sp.Expr]) -> Arithmetic:
+    """The arithmetic that knows every function in the expressions.
+
+    Raises:
+        InvalidInput: a special function without python-flint installed, or one that neither knows.
+    """
+    needed = {
+        type(atom).__name__ for expression in expressions for atom in expression.atoms(sp.Function, sp.Max, sp.Min)
+    }
+    unknown = needed - set(_MPMATH.functions)
+    if not unknown:
+        return _MPMATH
+    if unknown - set(_SPECIAL):
+        checks.fail("formula", f"functions among {sorted({*_MPMATH.functions, *_SPECIAL})}", unknown, "rewrite it")
+    if importlib.util.find_spec("flint") is None:
+        checks.fail("formula", "python-flint for special functions", unknown, 'pip install "theorycheck[certified]"')
+    return _flint_arithmetic()
+
+
+def enclose(
+    expressions: Sequence[sp.Expr],
+    symbols: Sequence[sp.Symbol],
+    bounds: Sequence[tuple[np.ndarray, np.ndarray]],
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Enclose each expression, entry by entry, over the box in which the symbols lie.
+
+    Args:
+        expressions: sympy expressions in `symbols`; their constants are enclosed too (1/3 is not rounded).
+        symbols: their free symbols.
+        bounds: for each symbol its lower and upper ends, object arrays of one common shape.
+
+    Returns:
+        For each expression its lower and upper ends as object arrays of mpmath numbers, of the common shape.
+
+    Raises:
+        InvalidInput: a function that interval arithmetic does not know.
+    """
+    arithmetic = arithmetic_for(expressions)
+    shape = bounds[0][0].shape if bounds else ()
+    compiled = [sp.lambdify(symbols, expression, [arithmetic.functions, "mpmath"]) for expression in expressions]
+    results = [(np.empty(shape, dtype=object), np.empty(shape, dtype=object)) for _ in expressions]
+    for index in np.ndindex(shape):
+        box = [arithmetic.enclose(low[index], high[index]) for low, high in bounds]
+        for function, (low, high) in zip(compiled, results, strict=True):
+            value = function(*box)
+            low[index], high[index] = arithmetic.low(value), arithmetic.high(value)
+    return results
+
+
+def truth(
+    relation: sp.Basic, symbols: Sequence[sp.Symbol], bounds: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> np.ndarray:
+    """Whether a relation is surely true (1), surely false (-1) or neither (0) over each box of the sweep.
+
+    Args:
+        relation: sympy <=, >=, <, >, = or !=, or True / False.
+        symbols: its free symbols.
+        bounds: as for `enclose`.
+
+    Returns:
+        Integer array of the boxes' common shape.
+
+    Raises:
+        TypeError: any other kind of relation.
+    """
+    shape = bounds[0][0].shape if bounds else ()
+    if relation in (sp.true, sp.false):
+        return np.full(shape, 1 if relation == sp.true else -1)
+    if not isinstance(relation, sp.core.relational.Relational):
+        raise TypeError(f"a single sympy relation is needed, got {relation}")
+    (low, high), (other_low, other_high) = enclose([relation.lhs, relation.rhs], symbols, bounds)
+    apart = (high < other_low) | (low > other_high)
+    equal = (low == high) & (other_low == other_high) & (low == other_low)
+    surely = {
+        sp.Le: (high <= other_low, low > other_high),
+        sp.Lt: (high < other_low, low >= other_high),
+        sp.Ge: (low >= other_high, high < other_low),
+        sp.Gt: (low > other_high, high <= other_low),
+        sp.Eq: (equal, apart),
+        sp.Ne: (apart, equal),
+    }
+    yes, no = surely[type(relation)]
+    return np.asarray(yes, dtype=bool).astype(int) - np.asarray(no, dtype=bool).astype(int)

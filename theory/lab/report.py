@@ -1,0 +1,89 @@
+"""What a person sees of a run: progress, the table of verdicts, the files written, the exit status."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from theory.lab.simulation import Outcome, Simulation, execute
+from theory.verdict import Status, Verdicts
+
+STYLES = {
+    Status.HOLDS: "green",
+    Status.VIOLATED: "bold red",
+    Status.INCONCLUSIVE: "yellow",
+    Status.OUT_OF_SCOPE: "dim",
+    Status.VACUOUS: "dim",
+}
+
+
+def table(verdicts: Verdicts, title: str = "") -> Table:
+    """The verdicts as a rich table: measured side, relation, bound, tightness, draws."""
+    shown = Table(title=title or None, show_edge=False, pad_edge=False)
+    for name in ("claim", "status", "points", "measured", "", "bound", "tightness", "draws"):
+        shown.add_column(name, justify="right" if name in ("points", "tightness", "draws") else "left")
+    for row in verdicts.rows():
+        status = Status(row["status"])
+        words = str(status) if row["expected"] == str(Status.HOLDS) else f"{status} (expected: {row['expected']})"
+        tightness = "" if row["tightness"] != row["tightness"] else f"{row['tightness']:.3f}"
+        draws = str(row["draws"] or "")
+        cells = (row["points"], row["measured"], row["relation"], row["bound"], tightness, draws)
+        shown.add_row(row["claim"], f"[{STYLES[status]}]{words}[/]", *cells)
+    return shown
+
+
+def conclude(verdicts: Verdicts, console: Console) -> int:
+    """Print the counts of all statuses and the rows that contradict what is known.
+
+    Returns:
+        0, or 1 where there are such rows.
+    """
+    console.print(", ".join(f"{count} {status}" for status, count in verdicts.counts().items()))
+    unexpected = verdicts.unexpected()
+    for verdict in unexpected:
+        console.print(f"[bold red]unexpected[/]: {verdict.explain()}", highlight=False)
+    return 1 if unexpected else 0
+
+
+def run(simulations: Sequence[Simulation], output: Path = Path("figures")) -> int:
+    """Execute simulations one after another, then print their verdicts as one table.
+
+    Returns:
+        Exit status: 0; 1 when a proved claim is violated or a refuted one holds; 130 after Ctrl-C (what was finished is
+        written and judged first).
+    """
+    console = Console()
+    outcomes: list[Outcome] = []
+    interrupted = False
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        for simulation in simulations:
+            task = progress.add_task(simulation.name, total=1.0)
+            try:
+                outcome = execute(simulation, output, _advance(progress, task))
+            except KeyboardInterrupt:
+                interrupted = True
+                break
+            progress.remove_task(task)
+            outcomes.append(outcome)
+            stated = f"quick profile: {simulation.quick_seconds:.0f} s" if simulation == type(simulation)() else ""
+            files = ", ".join(str(path) for path in outcome.files)
+            console.print(f"{simulation.name}: {outcome.seconds:.1f} s {stated and f'({stated})'} -> {files}")
+            if outcome.results.attrs.get("interrupted"):
+                interrupted = True
+                break
+    verdicts = Verdicts(verdict for outcome in outcomes for verdict in outcome.verdicts)
+    if verdicts:
+        console.print(table(verdicts))
+    status = conclude(verdicts, console)
+    if interrupted:
+        console.print("interrupted: finished repetitions were kept and written, the others were not")
+        return 130
+    return status
+
+
+def _advance(progress: Progress, task: Any) -> Any:
+    return lambda fraction: progress.update(task, completed=fraction)

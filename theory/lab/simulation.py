@@ -1,0 +1,197 @@
+"""A simulation: settings (a frozen dataclass) -> run -> labelled results -> figure -> verdicts.
+
+Subclass `Simulation`, add fields, and write `run`, `figure` and `verdicts`. `main(YourSimulation)` makes it a command
+with one flag per field; `execute` is what that command and `python -m simulations` do.
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from theory import checks
+from theory.estimate import encode
+from theory.lab import figure as figures
+from theory.verdict import Verdicts
+
+PACKAGES = ("theorycheck", "numpy", "scipy", "sympy", "torch", "xarray", "matplotlib", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """Settings common to all simulations; the defaults of every subclass are its quick profile.
+
+    Attributes:
+        seeds: number of independent repetitions, seeded first_seed, first_seed + 1, ...
+        first_seed: the first of them.
+    """
+
+    name: ClassVar[str]
+    """File name of the figure."""
+    quick_seconds: ClassVar[float]
+    """What the quick profile takes on two cores; stated so that a slow machine is recognised."""
+
+    seeds: int = 2
+    first_seed: int = 0
+
+    def __post_init__(self) -> None:
+        checks.integer("seeds", self.seeds, minimum=1)
+        checks.integer("first_seed", self.first_seed, minimum=0)
+        self.validate()
+
+    def validate(self) -> None:
+        """Refuse impossible settings before anything runs. Override to check the fields a subclass adds.
+
+        Raises:
+            InvalidInput: naming the field.
+        """
+
+    @classmethod
+    def full(cls) -> Self:
+        """The full profile: the settings of the paper's figure, or what shows the effect at its best."""
+        return cls()
+
+    def run(self, seed: int, progress: Any = None) -> Any:
+        """One repetition: an `xarray.Dataset` with named dimensions.
+
+        Args:
+            seed: of this repetition.
+            progress: called as progress(fraction) now and then, or None.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say how to run")
+
+    def figure(self, results: Any) -> Any:
+        """A matplotlib figure of the results, which have the extra dimension `seed`."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what to draw")
+
+    def verdicts(self, results: Any) -> Verdicts:
+        """What the results say about the claims."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what to judge")
+
+    def collect(self, progress: Any = None) -> Any:
+        """All repetitions, joined along the dimension `seed`.
+
+        Ctrl-C keeps the repetitions that are finished: they are returned with `attrs["interrupted"] = 1`. With none
+        finished the KeyboardInterrupt goes through.
+
+        Args:
+            progress: called as progress(fraction of the whole), or None.
+        """
+        import xarray
+
+        finished: dict[int, Any] = {}
+        interrupted = 0
+        for number in range(self.seeds):
+            seed = self.first_seed + number
+            report = None if progress is None else _shared(progress, number, self.seeds)
+            try:
+                finished[seed] = self.run(seed, report)
+            except KeyboardInterrupt:
+                if not finished:
+                    raise
+                interrupted = 1
+                break
+        results = xarray.concat(list(finished.values()), dim="seed").assign_coords(seed=list(finished))
+        return results.assign_attrs(interrupted=interrupted)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `execute` leaves behind.
+
+    Attributes:
+        results: the labelled results.
+        verdicts: judged on them.
+        files: written, the figure's first.
+        seconds: spent.
+    """
+
+    results: Any
+    verdicts: Verdicts
+    files: list[Path]
+    seconds: float
+
+
+def execute(simulation: Simulation, output: Path = Path("figures"), progress: Any = None) -> Outcome:
+    """Run a simulation and write its figure (PNG, PDF) and record (JSON) into `output`.
+
+    Raises:
+        OSError: the folder can't be written; tried before the run starts.
+        KeyboardInterrupt: before one repetition was finished.
+    """
+    started = time.perf_counter()
+    output.mkdir(parents=True, exist_ok=True)
+    with figures.replacing(output / f"{simulation.name}.writable") as probe:
+        probe.write_text("a folder that can't be written should say so before the run, not after")
+    (output / f"{simulation.name}.writable").unlink()
+    results = simulation.collect(progress)
+    verdicts = simulation.verdicts(results)
+    files = figures.save(simulation.figure(results), output / simulation.name)
+    seconds = time.perf_counter() - started
+    record = {
+        "simulation": simulation.name,
+        "settings": {name: encode(value) for name, value in dataclasses.asdict(simulation).items()},
+        "seeds": [int(seed) for seed in results.seed],
+        "interrupted": bool(results.attrs.get("interrupted", 0)),
+        "seconds": round(seconds, 1),
+        "versions": versions(),
+        "counts": verdicts.counts(),
+        "table": json.loads(verdicts.to_json()),
+    }
+    with figures.replacing(output / f"{simulation.name}.json") as part:
+        part.write_text(json.dumps(record, indent=1, default=str) + "\n")
+    return Outcome(results, verdicts, [*files, output / f"{simulation.name}.json"], seconds)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of every package that a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def main(kind: type[Simulation], arguments: list[str] | None = None) -> int:
+    """The command of one simulation: a flag per setting, `--profile quick|full`, `--output DIR`.
+
+    Returns:
+        0; 1 when a verdict contradicts what is known; 2 for settings that can't be run; 130 after Ctrl-C.
+    """
+    import tyro
+
+    from theory.lab import report
+
+    arguments = sys.argv[1:] if arguments is None else arguments
+    full = " --profile full" in " ".join(["", *arguments]).replace("=", " ")
+    command = dataclasses.make_dataclass(
+        "Command",
+        [
+            ("settings", kind, dataclasses.field(default=kind.full() if full else kind())),
+            ("profile", Literal["quick", "full"], dataclasses.field(default="quick")),
+            ("output", Path, dataclasses.field(default=Path("figures"))),
+        ],
+    )
+    try:
+        options: Any = tyro.cli(
+            command,
+            args=arguments,
+            prog=f"python -m {kind.__module__}" if kind.__module__ != "__main__" else None,
+            description=kind.__doc__,
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
+        return report.run([options.settings], options.output)
+    except (checks.InvalidInput, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _shared(progress: Any, number: int, total: int) -> Any:
+    return lambda fraction: progress((number + fraction) / total)
