@@ -28,7 +28,7 @@ figures-full:  ## the same at full size (hours)
 
 demo:  ## the two-cluster turn: early stopping fits the truth, training on fits the noise
 	$(READY) core
-	$(RUN) -m simulations.early_stopping --profile demo
+	$(RUN) -m simulations.early_stopping --profile full
 
 test: lint  ## lint, then every test but the slow ones, with the examples of the README, the notes and the docstrings
 	$(RUN) -m pytest -n $(WORKERS) -m "not slow"

@@ -169,10 +169,11 @@ class Claim:
             Side(np.broadcast_to(np.asarray(value, dtype=float), shape), low.astype(float), high.astype(float))
             for value, (low, high) in zip(nominal, enclosed, strict=True)
         )
-        exact = all(np.all(low == high) for low, high in bounds)
-        decided = self._decide(bounds, exact, scale, max(_largest(left.value), _largest(right.value)))
-        if exact:
-            for index in zip(*np.nonzero(decided == 0), strict=True) if shape else [()] * int(decided == 0):
+        exact = np.all([np.asarray(low == high, dtype=bool) for low, high in bounds], axis=0)
+        largest = max(_largest(left.value), _largest(right.value))
+        decided = np.array(self._decide(bounds, exact, largest if scale is None else scale))
+        for index in np.ndindex(shape):
+            if decided[index] == 0 and exact[index]:
                 point = {s: _rational(low[index]) for s, (low, _) in zip(self._symbols, bounds, strict=True)}
                 decided[index] = _decide_exactly(self.relation, point)
 
@@ -186,18 +187,17 @@ class Claim:
             statuses[met == -1] = Status.OUT_OF_SCOPE
         return Verdict(self, inputs, statuses, left, right, level, scale, dict(settings or {}), seed)
 
-    def _decide(self, bounds: list[Any], exact: bool, scale: float | None, largest: float) -> Any:
+    def _decide(self, bounds: list[Any], exact: np.ndarray, scale: float) -> np.ndarray:
         """1 where the relation surely holds, -1 where it surely fails, 0 between, over each box."""
         if not self.is_equality:
             return interval.truth(self.relation, self._symbols, bounds)
         gap = sp.Abs(self.relation.lhs - self.relation.rhs, evaluate=False)
         [(low, high)] = interval.enclose([gap], self._symbols, bounds)
         if self.kind == "rate":
-            allowed = float(self.tolerance)
+            allowed = np.full(exact.shape, float(self.tolerance))
         else:
             tolerance = IDENTITY_TOLERANCE if self.tolerance is None else self.tolerance
-            scale = largest if scale is None else checks.number("scale", scale, 0)
-            allowed = 0.0 if exact else float(tolerance) * scale
+            allowed = np.where(exact, 0.0, float(tolerance) * checks.number("scale", scale, 0))
         return np.asarray(high <= allowed, dtype=int) - np.asarray(low > allowed, dtype=int)
 
     def _match(self, values: Mapping[str, Any]) -> None:

@@ -171,10 +171,10 @@ class Estimate:
         array = np.asarray(value)
         if array.dtype.kind in "bui":
             return cls.exact(array.astype(object))
-        if array.dtype == object:
-            if not all(isinstance(entry, (int, Fraction)) for entry in array.flat):
-                checks.fail("value", "numbers", array, "give floats, ints, Fractions or an Estimate")
+        if array.dtype == object and all(isinstance(entry, (int, Fraction)) for entry in array.flat):
             return cls.exact(array)
+        if array.dtype.kind != "f":
+            checks.fail("value", "numbers", f"dtype {array.dtype}", "give floats, ints, Fractions or an Estimate")
         return cls.computed(array[()])
 
     @property

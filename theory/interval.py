@@ -7,6 +7,7 @@ the true value is inside, always.
 
 import importlib.util
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -47,6 +48,7 @@ class Arithmetic:
         low: interval -> a lower end, as mpmath number.
         high: interval -> an upper end, as mpmath number.
         functions: what sympy's printed code calls, by name.
+        precision: makes a context in which the arithmetic has `BITS` bits, whatever its library is set to outside.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Arithmetic:
     low: Callable[[Any], Any]
     high: Callable[[Any], Any]
     functions: dict[str, Any]
+    precision: Callable[[], AbstractContextManager]
 
 
 def _mpmath_arithmetic() -> Arithmetic:
@@ -84,14 +87,16 @@ def _mpmath_arithmetic() -> Arithmetic:
             "Max": lambda *x: hull(*x, pick=max),
             "Min": lambda *x: hull(*x, pick=min),
         },
+        precision=nullcontext,
     )
 
 
 def _flint_arithmetic() -> Arithmetic:
     import flint
 
-    flint.ctx.prec = max(flint.ctx.prec, BITS)
     arb = flint.arb
+    with flint.ctx.workprec(BITS):
+        pi = arb.pi()
 
     def point(x: Any) -> Any:
         return arb(flint.fmpq(x.numerator, x.denominator)) if isinstance(x, Fraction) else arb(x)
@@ -126,12 +131,13 @@ def _flint_arithmetic() -> Arithmetic:
         functions={
             "mpf": arb,
             **{name: method(name) for name in ("sqrt", "exp", "log", "cos", "sin")},
-            "pi": arb.pi(),
+            "pi": pi,
             "Abs": abs,
             "Max": fold("max"),
             "Min": fold("min"),
             **{name: method(name) for name in _SPECIAL},
         },
+        precision=lambda: flint.ctx.workprec(BITS),
     )
 
 
@@ -179,11 +185,12 @@ def enclose(
     shape = bounds[0][0].shape if bounds else ()
     compiled = [sp.lambdify(symbols, expression, [arithmetic.functions, "mpmath"]) for expression in expressions]
     results = [(np.empty(shape, dtype=object), np.empty(shape, dtype=object)) for _ in expressions]
-    for index in np.ndindex(shape):
-        box = [arithmetic.enclose(low[index], high[index]) for low, high in bounds]
-        for function, (low, high) in zip(compiled, results, strict=True):
-            value = function(*box)
-            low[index], high[index] = arithmetic.low(value), arithmetic.high(value)
+    with arithmetic.precision():
+        for index in np.ndindex(shape):
+            box = [arithmetic.enclose(low[index], high[index]) for low, high in bounds]
+            for function, (low, high) in zip(compiled, results, strict=True):
+                value = function(*box)
+                low[index], high[index] = arithmetic.low(value), arithmetic.high(value)
     return results
 
 

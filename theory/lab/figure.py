@@ -30,15 +30,16 @@ def subplots(rows: int = 1, columns: int = 1, *, aspect: float = 0.75, **options
     import matplotlib.pyplot as plt
 
     width = 3.25 if columns == 1 else 6.75
-    with style():
-        return plt.subplots(
-            rows, columns, figsize=(width, rows * width / columns * aspect), layout="constrained", **options
-        )
+    size = (width, rows * width / columns * aspect)
+    return plt.subplots(rows, columns, figsize=size, layout="constrained", **options)
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The house style for everything drawn inside: type of 7 to 8 points, as in a two-column paper."""
+    """The house style for everything drawn inside: type of 7 to 8 points, as in a two-column paper.
+
+    Every simulation's `figure` wears it as a decorator, `@figure.style()`, so that notebooks get the same picture.
+    """
     import matplotlib.pyplot as plt
     from cycler import cycler
     from tueplots import axes, fontsizes
@@ -50,6 +51,8 @@ def style() -> Iterator[None]:
         "axes.spines.top": False,
         "axes.spines.right": False,
         "legend.frameon": False,
+        "axes.titlesize": "medium",
+        "legend.fontsize": "small",
         "savefig.dpi": 200,
         "pdf.fonttype": 42,
     }

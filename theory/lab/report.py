@@ -52,8 +52,8 @@ def run(simulations: Sequence[Simulation], output: Path = Path("figures")) -> in
     """Execute simulations one after another, then print their verdicts as one table.
 
     Returns:
-        Exit status: 0; 1 when a proved claim is violated or a refuted one holds; 130 after Ctrl-C (what was finished is
-        written and judged first).
+        Exit status: 0; 1 when a proved claim is violated or a refuted one holds; 2 when files could not be written; 130
+        after Ctrl-C. What was finished is judged, and written where possible, before any of these.
     """
     console = Console()
     outcomes: list[Outcome] = []
@@ -70,7 +70,7 @@ def run(simulations: Sequence[Simulation], output: Path = Path("figures")) -> in
             progress.remove_task(task)
             outcomes.append(outcome)
             stated = f"quick profile: {simulation.quick_seconds:.0f} s" if simulation == type(simulation)() else ""
-            files = ", ".join(str(path) for path in outcome.files)
+            files = ", ".join(str(path) for path in outcome.files) or f"not written: {outcome.trouble}"
             console.print(f"{simulation.name}: {outcome.seconds:.1f} s {stated and f'({stated})'} -> {files}")
             if outcome.results.attrs.get("interrupted"):
                 interrupted = True
@@ -82,6 +82,9 @@ def run(simulations: Sequence[Simulation], output: Path = Path("figures")) -> in
     if interrupted:
         console.print("interrupted: finished repetitions were kept and written, the others were not")
         return 130
+    if any(outcome.trouble for outcome in outcomes):
+        console.print("[bold red]some files were not written[/]: free some space, or choose another --output")
+        return 2
     return status
 
 

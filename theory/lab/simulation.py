@@ -12,7 +12,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 from theory import checks
 from theory.estimate import encode
@@ -52,7 +52,7 @@ class Simulation:
         """
 
     @classmethod
-    def full(cls) -> Self:
+    def full(cls) -> "Simulation":
         """The full profile: the settings of the paper's figure, or what shows the effect at its best."""
         return cls()
 
@@ -109,16 +109,20 @@ class Outcome:
         verdicts: judged on them.
         files: written, the figure's first.
         seconds: spent.
+        trouble: why files are missing (a full disk, say); None when all were written.
     """
 
     results: Any
     verdicts: Verdicts
     files: list[Path]
     seconds: float
+    trouble: OSError | None = None
 
 
 def execute(simulation: Simulation, output: Path = Path("figures"), progress: Any = None) -> Outcome:
     """Run a simulation and write its figure (PNG, PDF) and record (JSON) into `output`.
+
+    A disk that fills up during the run costs files, not results: see `Outcome.trouble`.
 
     Raises:
         OSError: the folder can't be written; tried before the run starts.
@@ -131,7 +135,7 @@ def execute(simulation: Simulation, output: Path = Path("figures"), progress: An
     (output / f"{simulation.name}.writable").unlink()
     results = simulation.collect(progress)
     verdicts = simulation.verdicts(results)
-    files = figures.save(simulation.figure(results), output / simulation.name)
+    drawn = simulation.figure(results)
     seconds = time.perf_counter() - started
     record = {
         "simulation": simulation.name,
@@ -143,8 +147,12 @@ def execute(simulation: Simulation, output: Path = Path("figures"), progress: An
         "counts": verdicts.counts(),
         "table": json.loads(verdicts.to_json()),
     }
-    with figures.replacing(output / f"{simulation.name}.json") as part:
-        part.write_text(json.dumps(record, indent=1, default=str) + "\n")
+    try:
+        files = figures.save(drawn, output / simulation.name)
+        with figures.replacing(output / f"{simulation.name}.json") as part:
+            part.write_text(json.dumps(record, indent=1) + "\n")
+    except OSError as trouble:
+        return Outcome(results, verdicts, [], seconds, trouble)
     return Outcome(results, verdicts, [*files, output / f"{simulation.name}.json"], seconds)
 
 
