@@ -45,6 +45,7 @@ _MODULES = (
     "papers",
     "seeding",
     "spectrum",
+    "sphere",
     "strategies",
     "two_points",
     "verdict",

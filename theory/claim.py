@@ -177,8 +177,9 @@ class Claim:
                 point = {s: _rational(low[index]) for s, (low, _) in zip(self._symbols, bounds, strict=True)}
                 decided[index] = _decide_exactly(self.relation, point)
 
-        statuses = np.full(shape, Status.INCONCLUSIVE, dtype=object)
-        statuses[decided == 1], statuses[decided == -1] = Status.HOLDS, Status.VIOLATED
+        statuses = np.empty(shape, dtype=object)
+        statuses[decided == 0], statuses[decided == 1] = Status.INCONCLUSIVE, Status.HOLDS
+        statuses[decided == -1] = Status.VIOLATED
         if self.vacuous is not None:
             statuses[interval.truth(self.vacuous, self._symbols, bounds) == 1] = Status.VACUOUS
         for _, hypothesis in self.hypotheses:

@@ -60,7 +60,7 @@ def style() -> Iterator[None]:
         yield
 
 
-def band(axis: Any, x: Any, draws: Any, label: str, **options: Any) -> Any:
+def band(axis: Any, x: Any, draws: Any, label: str, geometric: bool = False, **options: Any) -> Any:
     """Draw the mean over seeds with Student's 95% interval for that mean as a band.
 
     Args:
@@ -68,6 +68,7 @@ def band(axis: Any, x: Any, draws: Any, label: str, **options: Any) -> Any:
         x: (points,) abscissae.
         draws: (seeds, points) one row per seed; with one seed the line has no band.
         label: of the line; the number of seeds belongs in the caption (`seeds_note`).
+        geometric: mean and interval of the logarithms, for positive draws on a logarithmic axis.
         **options: passed to `axis.plot`.
 
     Returns:
@@ -76,10 +77,11 @@ def band(axis: Any, x: Any, draws: Any, label: str, **options: Any) -> Any:
     draws = np.atleast_2d(np.asarray(draws, dtype=float))
     if draws.shape[1] != len(x):
         checks.fail("draws", f"shape (seeds, {len(x)})", draws.shape, "one row per seed")
-    (line,) = axis.plot(x, draws.mean(axis=0), label=label, **options)
+    forward, inverse = (np.log, np.exp) if geometric else (np.asarray, np.asarray)
+    (line,) = axis.plot(x, inverse(forward(draws).mean(axis=0)), label=label, **options)
     if len(draws) > 1:
-        low, high = Estimate.mean(draws).interval(BAND_LEVEL)
-        axis.fill_between(x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+        low, high = Estimate.mean(forward(draws)).interval(BAND_LEVEL)
+        axis.fill_between(x, inverse(low), inverse(high), color=line.get_color(), alpha=0.2, linewidth=0)
     return line
 
 
