@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import sympy as sp
 import xarray
 
-from simulations.noisy_images import TITLES, NoisyImages, ended, stopped
+from simulations.noisy_images import RULE, TITLES, NoisyImages, ended, over_seeds, stopped
 from theory import covariance
 from theory.claim import Claim, symbols
 from theory.estimate import Estimate
@@ -25,7 +25,6 @@ from theory.lab import figure
 from theory.lab.simulation import main
 from theory.verdict import Verdicts
 
-RULE = "early stop: least loss on held-out images with equally noisy labels"
 _REFERENCE = "a regularity of this simulation, no theorem"
 _corrupted, _gain, _excess, _observed, _cost = symbols("corrupted gain excess observed cost")
 _CORRUPTED = {"corrupted": "share of training labels that differ from the true ones, mean over the levels used [1]"}
@@ -78,21 +77,8 @@ class Corruption(NoisyImages):
     @classmethod
     def full(cls) -> "Corruption":
         """Ten levels of redrawn labels, a wide network, and the convolutional network at the paper's size."""
-        return cls(
-            seeds=5,
-            train_size=1000,
-            validation_size=300,
-            test_size=497,
-            mode="redraw",
-            rates=tuple(level / 10 for level in range(10)),
-            class_rates=tuple(level / 10 for level in range(10)),
-            width=2000,
-            steps=4000,
-            channels=(64, 128),
-            dense=256,
-            epochs=100,
-            records=40,
-        )
+        levels = tuple(level / 10 for level in range(10))
+        return cls(**cls.full_size(), seeds=5, rates=levels, class_rates=levels)
 
     def run(self, seed: int, progress: Any = None) -> xarray.Dataset:
         """What `NoisyImages.run` measures, and the training images as a clusterable set."""
@@ -147,14 +133,6 @@ class Corruption(NoisyImages):
                 CLEAN.check(cost=over_seeds(-gain[:, clean.values].mean("level")), **on_clean),
             ]
         return verdicts
-
-
-def over_seeds(draws: xarray.DataArray) -> Estimate:
-    """The mean over seeds with Student's interval; from one seed nothing is known but that shares lie in [-1, 1]."""
-    sample = draws.values
-    if len(sample) == 1:
-        return Estimate.enclosure(-1.0, 1.0, method="one seed: no interval")
-    return Estimate.mean(sample, method="mean over seeds, Student's t")
 
 
 def _classes(network: str) -> str:

@@ -18,6 +18,7 @@ import xarray
 
 from theory import activations, checks, clusterable, datasets, descent, label_noise, minibatch, seeding
 from theory.convolutional import Convolutional
+from theory.estimate import Estimate
 from theory.lab.simulation import Simulation
 from theory.networks import TwoLayer
 
@@ -25,6 +26,8 @@ TITLES = {"two-layer": "two-layer network", "convolutional": "convolutional net 
 KINDS = ("observed", "true", "test")
 """Labels that an accuracy refers to: observed and true ones of the training images, those of clean test images."""
 CLASSES = 10
+RULE = "early stop: least loss on held-out images with equally noisy labels"
+"""How the early stop is chosen: without true labels."""
 _ALPHAS = {"two-layer": [-1.0, 1.0], "convolutional": list(range(CLASSES))}
 _DIGITS = 1797
 
@@ -99,13 +102,21 @@ class NoisyImages(Simulation):
         activations.get(self.activation)
         checks.number("step_fraction", self.step_fraction, 0, 2, open_low=True)
         checks.number("learning_rate", self.learning_rate, 0, open_low=True)
-        for name in ("batch", "dense", *(["channels"] if len(self.channels) != 2 else [])):
+        for name in ("batch", "dense"):
             checks.integer(name, getattr(self, name), minimum=1)
+        for filters in self.channels:
+            checks.integer("channels", filters, minimum=1)
         checks.integer("records", self.records, minimum=2)
         for name in ("steps", "epochs"):
             checks.integer(name, getattr(self, name), minimum=self.records - 1)
         if self.device != "cpu" and not torch.cuda.is_available():
             checks.fail("device", "cpu, where torch finds no CUDA device", self.device, "leave the flag out")
+
+    @classmethod
+    def full_size(cls) -> dict[str, Any]:
+        """Settings that the full profiles share: redrawn labels and the paper's convolutional network."""
+        sizes = {"train_size": 1000, "validation_size": 300, "test_size": 497, "mode": "redraw", "records": 40}
+        return sizes | {"width": 1000, "steps": 4000, "channels": (64, 128), "dense": 256, "epochs": 100}
 
     def images(self, seed: int) -> dict[str, datasets.Dataset]:
         """Training, validation and test images of one repetition; test images are of the published test set if any.
@@ -151,9 +162,7 @@ class NoisyImages(Simulation):
     def two_layer(self, seed: int) -> TwoLayer:
         """The two-layer network of one repetition, at W0."""
         dimension = {"digits": 64, "mnist": 784, "cifar10": 3072}[self.data]
-        return TwoLayer.initialise(
-            self.width, dimension, self.activation, paired=True, seed=seed, device=self.device
-        )
+        return TwoLayer.initialise(self.width, dimension, self.activation, paired=True, seed=seed, device=self.device)
 
     def run(self, seed: int, progress: Any = None) -> xarray.Dataset:
         """Both networks at every level of corruption: accuracies, held-out loss and distance at the recorded times."""
@@ -214,9 +223,7 @@ class NoisyImages(Simulation):
         """Relative distance and outputs of the convolutional network at the recorded epochs."""
         shape = images["train"].pixels.shape[1:]
         network = Convolutional(shape, self.channels, self.dense, CLASSES, seed).to(self.device)
-        inputs = {
-            name: torch.from_numpy(part.images).to(self.device, torch.float32) for name, part in images.items()
-        }
+        inputs = {name: torch.from_numpy(part.images).to(self.device, torch.float32) for name, part in images.items()}
         start = _weights(network)
         passes = minibatch.epochs(network, inputs["train"], y, rate=self.learning_rate, batch=self.batch, seed=seed)
         for now in passes:
@@ -234,6 +241,15 @@ def stopped(results: xarray.Dataset) -> xarray.Dataset:
 def ended(results: xarray.Dataset) -> xarray.Dataset:
     """The results at the end of training."""
     return results.isel(record=-1)
+
+
+def over_seeds(draws: Any, low: float = -1.0, high: float = 1.0) -> Estimate:
+    """The mean over seeds (axis 0) with Student's interval; of one seed only that the mean is in [low, high] is known."""
+    sample = np.asarray(draws, dtype=float)
+    if len(sample) > 1:
+        return Estimate.mean(sample, method="mean over seeds, Student's t")
+    ends = (np.full(sample.shape[1:], end) for end in (low, high))
+    return Estimate.enclosure(*ends, method="one seed: no interval")
 
 
 _PARTS = ("train", "validation", "test")

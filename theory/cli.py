@@ -13,7 +13,6 @@ import json
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 
 from theory import checks
@@ -74,7 +73,7 @@ def _claims(chosen: Sequence[Selection], explain: bool, as_json: bool) -> int:
     if as_json:
         print(json.dumps([member.record() for member in members], indent=1))
         return 0
-    console = Console(soft_wrap=True, highlight=False)
+    console = report.terminal()
     if not explain:
         table = Table(show_edge=False, pad_edge=False)
         for name in ("id", "kind", "constants", "expected", "reference", "title"):
@@ -97,7 +96,7 @@ def _claims(chosen: Sequence[Selection], explain: bool, as_json: bool) -> int:
 
 
 def _verify(chosen: Sequence[Selection], budget: str, seed: int, as_json: bool) -> int:
-    console = Console(stderr=as_json)
+    console = report.terminal(stderr=as_json)
     verdicts = Verdicts()
     interrupted = False
     wanted: dict[str, set[str]] = {}

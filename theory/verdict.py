@@ -208,11 +208,12 @@ class Verdict:
             "status": str(self.status),
             "points": f"{int(np.sum(self.statuses == Status.HOLDS))}/{self.statuses.size}",
             "measured": self.left.at(index) if known else "",
-            "relation": self.claim.relation.rel_op,
+            "relation": "=" if self.claim.is_equality else self.claim.relation.rel_op,
             "bound": self.right.at(index) if known else "",
             "tightness": self.tightest,
             "draws": max(sizes, default=0),
             "seed": self.seed,
+            "settings": ", ".join(f"{k}={v}" for k, v in self.settings.items() if isinstance(v, (str, int))),
         }
 
     def __repr__(self) -> str:

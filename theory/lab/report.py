@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -21,18 +22,25 @@ STYLES = {
 
 
 def table(verdicts: Verdicts, title: str = "") -> Table:
-    """The verdicts as a rich table: measured side, relation, bound, tightness, draws."""
+    """The verdicts as a rich table: measured side, relation, bound, tightness, draws, settings."""
     shown = Table(title=title or None, show_edge=False, pad_edge=False)
-    for name in ("claim", "status", "points", "measured", "", "bound", "tightness", "draws"):
-        shown.add_column(name, justify="right" if name in ("points", "tightness", "draws") else "left")
+    for name in ("claim", "status", "points", "measured", "", "bound", "tightness", "draws", "settings"):
+        numeric = name in ("points", "tightness", "draws")
+        shown.add_column(name, justify="right" if numeric else "left", no_wrap=name != "settings")
     for row in verdicts.rows():
         status = Status(row["status"])
         words = str(status) if row["expected"] == str(Status.HOLDS) else f"{status} (expected: {row['expected']})"
         tightness = "" if row["tightness"] != row["tightness"] else f"{row['tightness']:.3f}"
         draws = str(row["draws"] or "")
-        cells = (row["points"], row["measured"], row["relation"], row["bound"], tightness, draws)
-        shown.add_row(row["claim"], f"[{STYLES[status]}]{words}[/]", *cells)
+        cells = (row["points"], row["measured"], row["relation"], row["bound"], tightness, draws, row["settings"])
+        shown.add_row(row["claim"], f"[{STYLES[status]}]{words}[/]", *map(escape, cells))
     return shown
+
+
+def terminal(stderr: bool = False) -> Console:
+    """A console as wide as the terminal, or wide enough for a table where the output goes to a file or a pipe."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=160)
 
 
 def conclude(verdicts: Verdicts, console: Console) -> int:
@@ -55,7 +63,7 @@ def run(simulations: Sequence[Simulation], output: Path = Path("figures")) -> in
         Exit status: 0; 1 when a proved claim is violated or a refuted one holds; 2 when files could not be written; 130
         after Ctrl-C. What was finished is judged, and written where possible, before any of these.
     """
-    console = Console()
+    console = terminal()
     outcomes: list[Outcome] = []
     interrupted = False
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
