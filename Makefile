@@ -26,7 +26,7 @@ figures-full:  ## the same at full size (hours)
 	$(READY) core
 	$(RUN) -m simulations --profile full
 
-demo:  ## the two-cluster turn: early stopping fits the truth, training on fits the noise
+demo:  ## the two-cluster turn at full size: truth first, noise last, five seeds
 	$(READY) core
 	$(RUN) -m simulations.early_stopping --profile full
 

@@ -3,7 +3,7 @@
 An environment that this script built (it carries a mark) is kept in step with pyproject.toml and constraints.txt, and
 is built again when its installation was interrupted or it was moved. Any other environment belongs to its owner: it is
 used as it stands, gets at most theorycheck itself (without dependencies), and what it lacks is named and left to them.
-Standard library only.
+Standard library only, and Python 3.8 can read it, to be told that it is too old.
 """
 
 import hashlib
@@ -64,20 +64,20 @@ def build(venv: Path, python: Path, mark: Path) -> None:
     for child in venv.iterdir():
         if child != mark:
             shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
-    run(sys.executable, "-m", "venv", str(venv))
-    mark.write_text("unfinished\n")
+    if subprocess.run([sys.executable, "-m", "venv", venv]).returncode:
+        sys.exit(f"VENV={venv}: python3 -m venv failed (see above); mend that and run make again")
 
 
 def install(python: Path, mark: Path) -> None:
     """Install the project with its test tools at the pinned versions, then sign the mark."""
     before = mark.read_text()
     mark.write_text("unfinished\n")
-    pinned = ("--constraint", str(ROOT / "constraints.txt"))
-    try:
-        run(python, "-m", "pip", "install", "--editable", f"{ROOT}[test]", *pinned)
-    except SystemExit:  # pip refused and said why: what worked before is kept for the next attempt
+    requirements = ("--editable", f"{ROOT}[test]", "--constraint", str(ROOT / "constraints.txt"))
+    status = subprocess.run([python, "-m", "pip", "install", *requirements]).returncode
+    if status > 0:  # pip refused and said why; it was not cut short, so what worked before still does
         mark.write_text(before)
-        raise
+    if status:
+        sys.exit("pip could not install theorycheck (see above); mend that and run make again")
     mark.write_text(place(python) + inputs())
 
 
@@ -89,14 +89,17 @@ def use(python: Path, needs: str) -> None:
         sys.exit(f"{python}: could not be asked what it has installed (see above); it needs Python >= 3.11")
     if wanted := [line for line in lacking if line != "theorycheck"]:
         line = shlex.join([str(python), "-m", "pip", "install", *wanted])
-        sys.exit(f"{python} is not ours to change. It lacks {', '.join(wanted)}; install with:\n  {line}")
+        sys.exit(
+            f"{python} is not ours to change. It lacks {', '.join(wanted)}; install with:\n  {line}\n"
+            "or name a VENV that does not exist, and make builds it"
+        )
     if lacking:
         command = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--editable", ROOT]
         if subprocess.run(command).returncode:
             print("theorycheck could not be installed there (see above); running from the source tree", flush=True)
 
 
-def lacking(needs: str) -> list[str]:
+def lacking(needs: str) -> "list[str]":
     """The requirements that the running interpreter does not meet, by the lower bounds of pyproject.toml."""
     import tomllib
 
@@ -115,20 +118,15 @@ def met(requirement: str) -> bool:
     return numbers(version) >= numbers(bound)
 
 
-def numbers(version: str) -> list[int]:
+def numbers(version: str) -> "list[int]":
     """The leading numbers of a version: 2.13.0+cpu is [2, 13, 0]."""
     return [int(part) for part in re.match(r"[\d.]*", version)[0].split(".") if part]
 
 
-def run(*command: str | Path) -> None:
-    """Run a command; stop with its exit status when it fails."""
-    if status := subprocess.run(command).returncode:
-        sys.exit(f"failed: {shlex.join(map(str, command))}\n(exit status {status}; the next make tries again)")
-
-
 if __name__ == "__main__":
     if sys.argv[1] == "--lacking":
-        print("\n".join(lacking(sys.argv[2])))
+        for requirement in lacking(sys.argv[2]):
+            print(requirement)
     else:
         try:
             main(Path(sys.argv[1]), sys.argv[2])

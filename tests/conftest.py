@@ -27,7 +27,7 @@ hypothesis.settings.register_profile("thorough", hypothesis.settings.get_profile
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "ci")
 hypothesis.settings.load_profile(PROFILE)
 
-install_import_hook("theory", "beartype.beartype")
+install_import_hook("theory", "shapes.check")  # tests/shapes.py
 
 
 def pytest_report_header() -> str:

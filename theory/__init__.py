@@ -42,6 +42,7 @@ _MODULES = (
     "lab",
     "label_noise",
     "networks",
+    "operators",
     "papers",
     "seeding",
     "spectrum",
