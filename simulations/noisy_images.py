@@ -244,7 +244,7 @@ def ended(results: xarray.Dataset) -> xarray.Dataset:
 
 
 def over_seeds(draws: Any, low: float = -1.0, high: float = 1.0) -> Estimate:
-    """The mean over seeds (axis 0) with Student's interval; of one seed only that the mean is in [low, high] is known."""
+    """The mean over seeds (axis 0) with Student's interval; one seed says no more than [low, high]."""
     sample = np.asarray(draws, dtype=float)
     if len(sample) > 1:
         return Estimate.mean(sample, method="mean over seeds, Student's t")

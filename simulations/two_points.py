@@ -61,13 +61,9 @@ class TwoPoints(Simulation):
         distances, bounds = [], []
         for number, activation in enumerate(self.activations):
             fits = self.fits(activation, seed)
-            verdicts = overfitting.check_fits(fits)
-            ordered = np.argsort(self.separations)  # check_fits sorts; back to the order of the settings
-            bound = next(verdict for verdict in verdicts if verdict.claim.id == "C6.quadratic").right.value
-            back = np.empty(len(ordered))
-            back[ordered] = np.ravel(bound)
+            judged = [overfitting.check_overfitting(fit.network0, fit.network, *fit.X)[0] for fit in fits]
             distances.append([fit.distance for fit in fits])
-            bounds.append(back)
+            bounds.append([verdict.right.value.item() for verdict in judged])  # the first relation is C6.quadratic
             if progress:
                 progress((number + 1) / len(self.activations))
         dims = ("activation", "separation")
