@@ -38,6 +38,7 @@ _MODULES = (
     "descent",
     "early_stopping",
     "estimate",
+    "gradients",
     "interval",
     "lab",
     "label_noise",
@@ -48,6 +49,7 @@ _MODULES = (
     "spectrum",
     "sphere",
     "strategies",
+    "trajectory",
     "two_points",
     "verdict",
 )

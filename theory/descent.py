@@ -1,0 +1,224 @@
+"""Full-batch gradient descent on 1/2 sum_i n_i (f(W, x_i) - y_i)^2 with a fixed step.
+
+`descend` is the iterator, one `Step` after the other; `train` runs it and returns a `Trajectory` of measurements
+(`theory.trajectory`). The gradient (`theory.gradients`) is closed-form and in place for a `TwoLayer` and by autograd
+for any other module with one real output. The network passed in is never modified.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from theory import arrays, checks, covariance, gradients
+from theory.arrays import Array
+from theory.gradients import ModuleGradient, TwoLayerGradient
+from theory.networks import TwoLayer
+from theory.trajectory import Ledger, Trajectory
+
+__all__ = ["Diverged", "Step", "Trajectory", "descend", "largest_step", "train"]
+
+_BLOWN_UP = 1e6  # times the initial loss: no return from there
+_STUCK, _PATIENCE = 10.0, 100  # a saturated activation bounds its loss: above 10 times for 100 steps is diverged too
+
+
+@dataclass(frozen=True)
+class Step:
+    """Gradient descent at W_tau, with the length of the move that it makes next.
+
+    Attributes:
+        tau: number of steps made so far.
+        W: weights W_tau: (k, d) for a `TwoLayer`, otherwise all trainable parameters as one vector. Never overwritten.
+        residual: f(W_tau) - y, (n,).
+        loss: 1/2 sum_i n_i residual_i^2.
+        movement: ||W_{tau+1} - W_tau||_F, the step size times the gradient's norm.
+    """
+
+    tau: int
+    W: Float[Tensor, "..."]
+    residual: Float[Tensor, " n"]
+    loss: float
+    movement: float
+
+
+class Diverged(RuntimeError):
+    """The loss grew without bound. `trajectory` keeps what `train` had recorded (None from `descend`)."""
+
+    trajectory: Trajectory | None = None
+
+
+def descend(network: torch.nn.Module, X: Array, y: Array, step: float, weights: Array | None = None) -> Iterator[Step]:
+    """Full-batch gradient descent from the network's present weights, as an endless iterator of `Step`.
+
+    It computes in the dtype and on the device of the network.
+
+    Args:
+        network: a `TwoLayer`, or any module with outputs (n,) or (n, 1).
+        X: inputs (n, d), or (n, ...) as the module wants them.
+        y: real labels (n,).
+        step: step size eta > 0; below `largest_step` the loss falls at first.
+        weights: how often each example counts (n,), > 0; left out: once. Descent on n points that coincide in clusters
+            is descent on one point per cluster with its mean label and the cluster's size as weight.
+
+    Raises:
+        InvalidInput: at once, for wrong shapes, NaN, a step or weight that is not positive.
+        Diverged: on the way; the message names 2/lambda_max of the initial kernel.
+
+    Example:
+        >>> from theory.networks import TwoLayer
+        >>> net = TwoLayer([[1.0]], [1.0], "relu")
+        >>> [now.loss for now, _ in zip(descend(net, [[1.0]], [2.0], step=0.5), range(3))]
+        [0.5, 0.125, 0.03125]
+    """
+    step = checks.number("step", step, low=0, open_low=True)
+    X, y, weights = _data(network, X, y, weights)
+    return _steps(network, X, gradients.engine(network, X, y, weights), step, weights)
+
+
+def train(
+    network: torch.nn.Module,
+    X: Array,
+    y: Array,
+    *,
+    step: float,
+    steps: int,
+    record: int | Iterable[int] = 60,
+    truth: Array | None = None,
+    clusters: Array | None = None,
+    alphas: Array | None = None,
+    weights: Array | None = None,
+    progress: Callable[[int, float], object] | None = None,
+) -> Trajectory:
+    """Run full-batch gradient descent and measure it at chosen steps; only those cost more than the descent itself.
+
+    Args:
+        network: a `TwoLayer`, or any module with one real output per example; it is not modified.
+        X: inputs (n, d), or (n, ...) as the module wants them.
+        y: observed real labels (n,), perhaps corrupted.
+        step: step size eta > 0.
+        steps: number of steps, >= 1.
+        record: how many steps to record, evenly in log(1 + tau), or which; the first and the last are always there.
+        truth: true labels (n,): gives the accuracies and the sup error.
+        clusters: cluster of each example (n,), integers: gives the residual on the support subspace and off it.
+        alphas: the values that a label can have; left out: those that occur in `truth`.
+        weights: how often each example counts in the loss (n,), > 0.
+        progress: called with (tau, loss) at each recorded step.
+
+    Returns:
+        A `Trajectory`.
+
+    Raises:
+        InvalidInput: before any step, for what `descend` refuses and for wrong truth, clusters, alphas or record.
+        Diverged: with `.trajectory`, the results so far. A KeyboardInterrupt carries them too.
+
+    Example:
+        >>> from theory.networks import TwoLayer
+        >>> net = TwoLayer([[1.0]], [1.0], "relu")
+        >>> train(net, [[1.0]], [2.0], step=0.5, steps=2, record=[1]).loss
+        array([0.5    , 0.125  , 0.03125])
+    """
+    steps = checks.integer("steps", steps, minimum=1)
+    schedule = _schedule(record, steps)
+    step = checks.number("step", step, low=0, open_low=True)
+    X, y, weights = _data(network, X, y, weights)
+    ledger = Ledger(network, y, truth, clusters, alphas)
+    worst, path, before = -math.inf, 0.0, None
+    try:
+        for now in _steps(network, X, gradients.engine(network, X, y, weights), step, weights):
+            if before is not None:
+                worst = max(worst, now.loss - before.loss + before.movement**2 / (2 * step))
+                path += before.movement
+            if now.tau in schedule:
+                ledger.write(now.tau, now.W, now.residual, now.loss, path, worst)
+                if progress is not None:
+                    progress(now.tau, now.loss)
+            if now.tau == steps:
+                break
+            before = now
+    except (Diverged, KeyboardInterrupt) as stopped:
+        stopped.trajectory = ledger.trajectory(step) if ledger.rows else None  # type: ignore[union-attr]
+        raise
+    return ledger.trajectory(step)
+
+
+def largest_step(network: torch.nn.Module, X: Array, weights: Array | None = None) -> float:
+    """2/lambda_max of the kernel at the present weights: above it even linearised descent diverges.
+
+    Args:
+        network: a `TwoLayer`, or any module with one real output per example.
+        X: inputs (n, d), or (n, ...) as the module wants them.
+        weights: how often each example counts (n,), > 0.
+
+    Raises:
+        InvalidInput: wrong shapes, NaN, or a network whose gradient is zero on all of X.
+
+    Example:
+        >>> from theory.networks import TwoLayer
+        >>> largest_step(TwoLayer([[1.0]], [1.0], "relu"), [[2.0]])
+        0.5
+    """
+    X, _, weights = _data(network, X, None, weights)
+    root = weights.sqrt()
+    top = float(torch.linalg.eigvalsh(root[:, None] * covariance.empirical_kernel(X, network) * root)[-1])
+    if not top > 0:
+        checks.fail("initial kernel", "lambda_max > 0", top, "check the inputs: no output moves with any weight")
+    return 2 / top
+
+
+def _steps(
+    network: torch.nn.Module, X: Tensor, engine: TwoLayerGradient | ModuleGradient, step: float, weights: Tensor
+) -> Iterator[Step]:
+    W, tau, above = engine.start, 0, 0
+    reference = float(weights @ engine.y.square()) / 2
+    while True:
+        residual, gradient = engine(W)
+        squares = torch.stack((weights @ residual.square(), gradient.square().sum())).tolist()  # one synchronisation
+        loss, movement = squares[0] / 2, step * math.sqrt(squares[1])
+        reference = max(reference, loss) if tau == 0 else reference
+        above = above + 1 if loss > _STUCK * reference else 0
+        if not loss <= _BLOWN_UP * reference or above >= _PATIENCE:
+            try:
+                limit = largest_step(network, X, weights)
+            except checks.InvalidInput:  # e.g. batch normalisation, which has no kernel between examples
+                limit = math.nan
+            raise Diverged(
+                f"step: expected well below 2/lambda_max = {limit:.6g} of the initial kernel, got {step:.6g} and after "
+                f"{tau} steps a loss of {loss:.3g} (at first {reference:.3g}); try {min(step, limit) / 2:.3g}"
+            )
+        yield Step(tau, engine.unfold(W), residual, loss, movement)
+        W = torch.sub(W, gradient, alpha=step)  # a new tensor: whoever keeps the old one keeps its values
+        tau += 1
+
+
+def _data(network: torch.nn.Module, X: Array, y: Array | None, weights: Array | None) -> tuple[Tensor, Tensor, Tensor]:
+    """X, y (left out: zeros) and weights (left out: ones), checked, in the dtype and on the device of the network."""
+    home = next((p for p in network.parameters() if p.requires_grad), None)
+    if home is None:
+        checks.fail("network", "a trainable parameter", "none", "set requires_grad on what should be trained")
+    if arrays.is_tensor(X) and X.device != home.device:
+        checks.fail("X", f"a tensor on {home.device}", f"one on {X.device}", "move X or the network with .to()")
+    (X, y, weights), _ = arrays.tensors(X=X, y=y, weights=weights)
+    if isinstance(network, TwoLayer):
+        checks.matrix("X", X, columns=network.dimension)
+    n = len(X) if X.ndim else checks.fail("X", "one entry per example", "a number", "pass (n, d)")
+    for name, column in (("y", y), ("weights", weights)):
+        if column is not None:
+            checks.vector(name, column, length=n)
+    if weights is not None and not bool((weights > 0).all()):
+        checks.fail("weights", "entries > 0", f"{float(weights.min()):g}", "leave out what should not count")
+    y, weights = X.new_zeros(n) if y is None else y, X.new_ones(n) if weights is None else weights
+    X, y, weights = (tensor.detach().to(home) for tensor in (X, y, weights))
+    return X, y, weights
+
+
+def _schedule(record: int | Iterable[int], steps: int) -> frozenset[int]:
+    if isinstance(record, Iterable):
+        chosen = [checks.integer("record", tau, minimum=0, maximum=steps) for tau in record]
+    else:
+        count = checks.integer("record", record, minimum=2)
+        chosen = np.expm1(np.linspace(0, math.log1p(steps), count)).round().astype(int).tolist()
+    return frozenset([0, *chosen, steps])
