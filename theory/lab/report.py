@@ -20,13 +20,18 @@ STYLES = {
     Status.VACUOUS: "dim",
 }
 
+# Least widths: on a narrow terminal the settings give way first.
+_COLUMNS = {
+    "claim": 18, "status": 12, "points": 7, "measured": 10, "": 2, "bound": 10, "tightness": 9, "draws": 5, "settings": 0,
+}  # fmt: skip
+
 
 def table(verdicts: Verdicts, title: str = "") -> Table:
     """The verdicts as a rich table: measured side, relation, bound, tightness, draws, settings."""
     shown = Table(title=title or None, show_edge=False, pad_edge=False)
-    for name in ("claim", "status", "points", "measured", "", "bound", "tightness", "draws", "settings"):
+    for name, least in _COLUMNS.items():
         numeric = name in ("points", "tightness", "draws")
-        shown.add_column(name, justify="right" if numeric else "left", no_wrap=name != "settings")
+        shown.add_column(name, justify="right" if numeric else "left", no_wrap=True, min_width=least, max_width=44)
     for row in verdicts.rows():
         status = Status(row["status"])
         words = str(status) if row["expected"] == str(Status.HOLDS) else f"{status} (expected: {row['expected']})"
