@@ -66,7 +66,7 @@ class Side:
         """The entry at `index` in words: the value, and its interval where that is visible."""
         value, low, high = (float(x[index]) for x in (self.value, self.low, self.high))
         visible = high - low > 1e-6 * max(abs(value), 1e-300)
-        return f"{value:.6g} [{low:.6g}, {high:.6g}]" if visible else f"{value:.6g}"
+        return f"{value:.6g} [{low:.4g}, {high:.4g}]" if visible else f"{value:.6g}"
 
 
 @dataclass(frozen=True, eq=False)

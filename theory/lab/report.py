@@ -21,9 +21,8 @@ STYLES = {
 }
 
 # Least widths: on a narrow terminal the settings give way first.
-_COLUMNS = {
-    "claim": 18, "status": 12, "points": 7, "measured": 10, "": 2, "bound": 10, "tightness": 9, "draws": 5, "settings": 0,
-}  # fmt: skip
+_COLUMNS = {"claim": 18, "status": 12, "points": 7, "measured": 11, "": 2, "bound": 11, "tightness": 9, "draws": 5}
+_COLUMNS |= {"settings": 0}
 
 
 def table(verdicts: Verdicts, title: str = "") -> Table:
@@ -34,7 +33,8 @@ def table(verdicts: Verdicts, title: str = "") -> Table:
         shown.add_column(name, justify="right" if numeric else "left", no_wrap=True, min_width=least, max_width=44)
     for row in verdicts.rows():
         status = Status(row["status"])
-        words = str(status) if row["expected"] == str(Status.HOLDS) else f"{status} (expected: {row['expected']})"
+        known = row["expected"] == status and status != Status.HOLDS
+        words = f"{status} (as known)" if known else str(status)
         tightness = "" if row["tightness"] != row["tightness"] else f"{row['tightness']:.3f}"
         draws = str(row["draws"] or "")
         cells = (row["points"], row["measured"], row["relation"], row["bound"], tightness, draws, row["settings"])
