@@ -62,6 +62,8 @@ def test_family_and_unexpected() -> None:
     assert Verdicts([good, refuted]).family("T.below") == Status.HOLDS
     assert Verdicts([good, bad]).family("T") == Status.VIOLATED
     assert Verdicts([good]).family("T2") == Status.OUT_OF_SCOPE
+    assert Verdicts([good, refuted]).family("T") == Status.HOLDS
+    assert Verdicts([good, refuted]).family("T.above") == Status.VIOLATED
     assert not Verdicts([good, refuted]).unexpected()
     assert [v.claim.id for v in Verdicts([good, bad, refuted, surviving]).unexpected()] == ["T.below", "T.above"]
 

@@ -111,6 +111,10 @@ class Claim:
         used = set().union(*(statement.free_symbols for statement in self._statements()))
         return tuple(sorted(used, key=lambda symbol: symbol.name))
 
+    @cached_property
+    def _on_numpy(self) -> Callable[..., Any]:
+        return sp.lambdify(self._symbols, (self.relation.lhs, self.relation.rhs), ["numpy", "scipy"])
+
     @property
     def is_equality(self) -> bool:
         """Whether the relation is an equation (identities and rates)."""
@@ -123,9 +127,8 @@ class Claim:
             InvalidInput: a symbol is missing or unknown.
         """
         self._match(values)
-        function = sp.lambdify(self._symbols, (self.relation.lhs, self.relation.rhs), ["numpy", "scipy"])
         with np.errstate(all="ignore"):
-            left, right = function(*(np.asarray(values[s.name], dtype=float) for s in self._symbols))
+            left, right = self._on_numpy(*(np.asarray(values[s.name], dtype=float) for s in self._symbols))
         return left, right
 
     def check(

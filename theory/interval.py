@@ -5,6 +5,7 @@ that it lacks (erf, gamma, inverse trigonometric) go to python-flint's arb, the 
 the true value is inside, always.
 """
 
+import functools
 import importlib.util
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -142,6 +143,14 @@ def _flint_arithmetic() -> Arithmetic:
 
 
 _MPMATH = _mpmath_arithmetic()
+_flint = functools.cache(_flint_arithmetic)  # made on first use: python-flint may be missing
+
+
+@functools.lru_cache(maxsize=1024)
+def _compile(expression: sp.Expr, symbols: tuple[sp.Symbol, ...], arithmetic: str) -> Callable[..., Any]:
+    """Turning sympy into Python costs more than all interval operations of a typical claim: once is enough."""
+    functions = (_MPMATH if arithmetic == _MPMATH.name else _flint()).functions
+    return sp.lambdify(symbols, expression, [functions, "mpmath"])
 
 
 def arithmetic_for(expressions: Sequence[sp.Expr]) -> Arithmetic:
@@ -160,7 +169,7 @@ def arithmetic_for(expressions: Sequence[sp.Expr]) -> Arithmetic:
         checks.fail("formula", f"functions among {sorted({*_MPMATH.functions, *_SPECIAL})}", unknown, "rewrite it")
     if importlib.util.find_spec("flint") is None:
         checks.fail("formula", "python-flint for special functions", unknown, 'pip install "theorycheck[certified]"')
-    return _flint_arithmetic()
+    return _flint()
 
 
 def enclose(
@@ -183,7 +192,7 @@ def enclose(
     """
     arithmetic = arithmetic_for(expressions)
     shape = bounds[0][0].shape if bounds else ()
-    compiled = [sp.lambdify(symbols, expression, [arithmetic.functions, "mpmath"]) for expression in expressions]
+    compiled = [_compile(expression, tuple(symbols), arithmetic.name) for expression in expressions]
     results = [(np.empty(shape, dtype=object), np.empty(shape, dtype=object)) for _ in expressions]
     with arithmetic.precision():
         for index in np.ndindex(shape):

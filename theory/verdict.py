@@ -253,11 +253,15 @@ class Verdicts(list[Verdict]):
         return adjusted
 
     def family(self, id: str) -> Status:
-        """The status of a numbered claim: `C6` holds iff every row of `C6` or `C6.*` in scope does."""
+        """The status of a numbered claim: `C6` holds iff every row of `C6` or `C6.*` in scope does.
+
+        Refuted members, kept for their counterexamples, count only when they are asked for by their own id.
+        """
         mine = (
             status
             for verdict, status in zip(self, self.statuses(), strict=True)
-            if verdict.claim.id == id or verdict.claim.id.startswith(id + ".")
+            if verdict.claim.id == id
+            or (verdict.claim.id.startswith(id + ".") and verdict.claim.expected == Status.HOLDS)
         )
         return combine(mine)
 

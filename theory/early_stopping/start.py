@@ -118,7 +118,7 @@ def measure_start(network: TwoLayer, X: Array, clusters: Array, truth: Array, ob
     return Start(
         sigma=math.sqrt(max(0.0, float(within[0]) - rounding)),
         support=math.sqrt(float(within[-1]) + rounding),
-        nuisance=math.sqrt(max(0.0, float(torch.linalg.eigvalsh((off + off.T) / 2)[-1])) + rounding),
+        nuisance=math.sqrt(max(0.0, float(torch.linalg.eigvalsh((off + off.T) / 2)[-1]) + rounding)),
         beta=network.jacobian_bound(X),
         lipschitz=network.lipschitz(X),
         residual_support=float(spectrum.support_projection(residual, clusters).norm()),

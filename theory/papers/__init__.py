@@ -1,0 +1,5 @@
+"""The papers: each a thin ring of claims, in the paper's order, composed from the ideas below it."""
+
+from theory.papers import li2020
+
+__all__ = ["li2020"]
