@@ -8,7 +8,9 @@ another class's value. The paper's picture (cf. Li, Soltanolkotabi & Oymak, 2020
 the promises of the definition are judged on all of them, in exact arithmetic where they can be.
 """
 
+import itertools
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar, Literal
@@ -207,7 +209,7 @@ class Clusters(Simulation):
         rho, delta = _exact(self.noise_rate), _exact(self.label_separation)
         settings = {"clusters": self.clusters, "radius": self.radius, "noise_rate": self.noise_rate, "mode": self.mode}
         settings["data_sets"] = results.sizes["seed"]
-        promised = {
+        promised: dict[Claim, dict[str, Any]] = {
             UNIT: {"off": Estimate.computed(np.abs(norms - 1).max(axis=1).astype(float), error=_ROUNDING)},
             RADIUS: {
                 "reach": Estimate.computed(_lengths(X - own).max(axis=1).astype(float), relative=1e-15),
@@ -229,7 +231,7 @@ class Clusters(Simulation):
             perfect_clusters.C1["sufficient"].check(
                 margin=by_cluster.margins(labels),
                 rho=by_cluster.changed / by_cluster.sizes,
-                delta=min(np.diff(labels)),
+                delta=_least_gap(labels),
                 span=labels[-1] - labels[0],
                 settings=settings,
             )
@@ -246,7 +248,7 @@ class _Labels:
             [([_exact(y) for y in t[mine]], [_exact(y) for y in o[mine]]) for mine in row]
             for t, o, row in zip(truth, observed, inside, strict=True)
         ]
-        self.gaps = np.array([min(np.diff(sorted({_exact(y) for y in t})), default=Fraction(2)) for t in truth])
+        self.gaps = np.array([_least_gap({_exact(y) for y in t}) for t in truth])
 
     def _array(self, measure: Any) -> np.ndarray:
         return np.array([[measure(*cell) for cell in row] for row in self.cells], dtype=object)
@@ -282,6 +284,12 @@ _RING = {**_WRONG, "marker": "o", "markerfacecolor": "none", "markersize": 6.5}
 
 def _lengths(rows: np.ndarray) -> np.ndarray:
     return np.sqrt(np.square(rows.astype(np.longdouble)).sum(axis=-1))
+
+
+def _least_gap(labels: Iterable[Fraction]) -> Fraction:
+    """Least distance of two labels; of a single one nothing is asked: 2, the length of [-1, 1]."""
+    ordered = sorted(labels)
+    return min((high - low for low, high in itertools.pairwise(ordered)), default=Fraction(2))
 
 
 def _exact(value: Any) -> Fraction:

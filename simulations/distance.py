@@ -87,20 +87,20 @@ class Distance(NoisyImages):
                 row, ("observed", "test"), ("training images, observed labels", "test images, true labels"), strict=True
             ):
                 for level, share in enumerate(cells.corrupted.mean("seed").values):
-                    curve, style = cells.isel(level=level), {"linestyle": _DASHES[level % len(_DASHES)]}
+                    curve, dash = cells.isel(level=level), _DASHES[level % len(_DASHES)]
                     x = curve.distance.mean("seed").values
                     draws = curve.accuracy.sel(kind=kind).transpose("seed", "record").values
-                    line = figure.band(panel, x, draws, f"{share:.0%} corrupted", **style)
+                    line = figure.band(panel, x, draws, f"{share:.0%} corrupted", linestyle=dash)
                     early = stop.isel(level=level)
                     at = float(early.distance.mean("seed")), float(early.accuracy.sel(kind=kind).mean("seed"))
                     marker = figure.MARKERS[level % len(figure.MARKERS)]
                     panel.plot(*at, marker=marker, color=line.get_color(), markersize=5, markeredgecolor="black")
-                panel.set(title=f"{TITLES[network]}\n{words}", ylim=(0, 1.03))
+                panel.set(title=f"{TITLES[network]}\n{words}", ylim=(0, 1.06))
                 panel.set_xlabel(r"distance $\|W-W_0\|_F\,/\,\|W_0\|_F$ [1]")
             row[0].set_ylabel("accuracy")
             row[0].legend(loc="lower right")
         note = f"{figure.seeds_note(results.sizes['seed'])}, at equal numbers of steps"
-        fig.suptitle(f"{self.data}; markers: {RULE}\n{note}", fontsize="small")
+        fig.suptitle(f"{self.data}; markers show the {RULE}\n{note}", fontsize="small")
         return fig
 
     def verdicts(self, results: xarray.Dataset) -> Verdicts:
@@ -110,7 +110,7 @@ class Distance(NoisyImages):
             cells = results.sel(network=network)
             early, last = stopped(cells), ended(cells)
             lengths = last.distance.transpose("seed", "level")
-            settings = {"network": TITLES[network], "data": self.data, "rule": RULE}
+            settings = {"network": TITLES[network], "data": self.data, "stop": "held-out noisy loss"}
             settings["corrupted"] = cells.corrupted.mean("seed").values
             verdicts += [
                 MEMORISED.check(
@@ -148,10 +148,10 @@ def _close_pairs(X: np.ndarray, y: np.ndarray, count: int) -> tuple[np.ndarray, 
     squares = np.square(X).sum(axis=1)
     distances = np.maximum(squares[:, None] + squares - 2 * X @ X.T, 0)
     distances[(y[:, None] == y) | (distances < 1e-12)] = np.inf
-    pairs = []
+    pairs: list[tuple[int, int]] = []
     while len(pairs) < count and np.isfinite(distances.min()):
         i, j = np.unravel_index(int(distances.argmin()), distances.shape)
-        pairs.append((i, j))
+        pairs.append((int(i), int(j)))
         distances[[i, j]] = distances[:, [i, j]] = np.inf
     first, second = np.array(pairs, dtype=int).reshape(-1, 2).T
     return first, second

@@ -9,7 +9,6 @@ without true labels can see.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -26,7 +25,7 @@ TITLES = {"two-layer": "two-layer network", "convolutional": "convolutional net 
 KINDS = ("observed", "true", "test")
 """Labels that an accuracy refers to: observed and true ones of the training images, those of clean test images."""
 CLASSES = 10
-RULE = "early stop: least loss on held-out images with equally noisy labels"
+RULE = "early stop, where the loss on held-out images with equally noisy labels is least"
 """How the early stop is chosen: without true labels."""
 _ALPHAS = {"two-layer": [-1.0, 1.0], "convolutional": list(range(CLASSES))}
 _DIGITS = 1797
@@ -38,7 +37,7 @@ class NoisyImages(Simulation):
 
     data: Literal["digits", "mnist", "cifar10"] = "digits"
     """digits come with scikit-learn; the others are read from the files in `data_root`"""
-    data_root: Path | None = None
+    data_root: str | None = None
     """folder with the IDX files of MNIST or the binary version of CIFAR-10"""
     networks: tuple[Literal["two-layer", "convolutional"], ...] = ("two-layer", "convolutional")
     """which to train; the convolutional one is outside the theorem"""
@@ -64,7 +63,7 @@ class NoisyImages(Simulation):
     """of the two-layer network; smooth, so that the theorems' constants are finite"""
     step_fraction: float = 0.9
     """step size as a share of 1/lambda_max of the initial kernel"""
-    steps: int = 400
+    steps: int = 300
     """full-batch steps of the two-layer network"""
     channels: tuple[int, int] = (16, 32)
     """filters of the two convolutional layers; the paper has 64 and 128"""
@@ -76,7 +75,7 @@ class NoisyImages(Simulation):
     """images per step of the convolutional network"""
     epochs: int = 40
     """passes of the convolutional network through its training images"""
-    records: int = 20
+    records: int = 18
     """measurements along each run, the start and the end among them"""
     device: str = "cpu"
     """where the networks are trained, cpu or cuda"""
@@ -84,8 +83,10 @@ class NoisyImages(Simulation):
     def validate(self) -> None:
         """Refuse what the run could not do, before any file is read."""
         checks.choice("data", self.data, datasets.NAMES)
-        for name in self.networks or ("none",):
-            checks.choice("networks", name, TITLES)
+        if not self.networks:
+            checks.fail("networks", f"at least one of {list(TITLES)}", "none", "name one")
+        for network in self.networks:
+            checks.choice("networks", network, TITLES)
         sizes = [checks.integer(f"{name}_size", getattr(self, f"{name}_size"), minimum=CLASSES) for name in _PARTS]
         if self.data == "digits" and sum(sizes) > _DIGITS:
             checks.fail("train, validation and test size", f"at most {_DIGITS} digits in all", sum(sizes), "lower one")
@@ -104,8 +105,8 @@ class NoisyImages(Simulation):
         checks.number("learning_rate", self.learning_rate, 0, open_low=True)
         for name in ("batch", "dense"):
             checks.integer(name, getattr(self, name), minimum=1)
-        for filters in self.channels:
-            checks.integer("channels", filters, minimum=1)
+        if [checks.integer("channels", filters, minimum=1) for filters in self.channels][2:] or len(self.channels) < 2:
+            checks.fail("channels", "filters of two layers", self.channels, "give two numbers")
         checks.integer("records", self.records, minimum=2)
         for name in ("steps", "epochs"):
             checks.integer(name, getattr(self, name), minimum=self.records - 1)
@@ -166,7 +167,8 @@ class NoisyImages(Simulation):
 
     def run(self, seed: int, progress: Any = None) -> xarray.Dataset:
         """Both networks at every level of corruption: accuracies, held-out loss and distance at the recorded times."""
-        images, cells = self.images(seed), []
+        images = self.images(seed)
+        cells: list[xarray.Dataset] = []
         total = len(self.networks) * len(self.rates)
         for network in self.networks:
             levels = []
@@ -248,8 +250,8 @@ def over_seeds(draws: Any, low: float = -1.0, high: float = 1.0) -> Estimate:
     sample = np.asarray(draws, dtype=float)
     if len(sample) > 1:
         return Estimate.mean(sample, method="mean over seeds, Student's t")
-    ends = (np.full(sample.shape[1:], end) for end in (low, high))
-    return Estimate.enclosure(*ends, method="one seed: no interval")
+    shape = sample.shape[1:]
+    return Estimate.enclosure(np.full(shape, low), np.full(shape, high), method="one seed: no interval")
 
 
 _PARTS = ("train", "validation", "test")
