@@ -77,6 +77,11 @@ def test_tail_bound_above_one_is_vacuous() -> None:
 def test_hypotheses() -> None:
     assert status(QUADRATIC, A=1.0, B=1.0, D=0.0, b=-1.0) == Status.OUT_OF_SCOPE
     assert status(QUADRATIC, A=1.0, B=1.0, D=0.0, b=Estimate.enclosure(-1.0, 1.0)) == Status.INCONCLUSIVE
+    third = {"A": 1.0, "B": 1.0, "D": 1.0}
+    at = Claim("test.at", "", sp.Le(B, 1), {"A": "", "B": ""}, hypotheses=[("A is 1/3", sp.Eq(3 * A, 1))])
+    assert status(at, A=Fraction(1, 3), B=0.5) == Status.HOLDS  # exact, though no binary fraction
+    assert status(at, A=1 / 3, B=0.5) == Status.INCONCLUSIVE
+    assert status(QUADRATIC, b=Fraction(-1, 3), **third) == Status.OUT_OF_SCOPE
     relu = status(QUADRATIC, A=np.inf, B=1.0, D=1.0, b=1.0)
     assert relu == Status.HOLDS
 

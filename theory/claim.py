@@ -172,13 +172,8 @@ class Claim:
             Side(np.broadcast_to(np.asarray(value, dtype=float), shape), low.astype(float), high.astype(float))
             for value, (low, high) in zip(nominal, enclosed, strict=True)
         )
-        exact = np.all([np.asarray(low == high, dtype=bool) for low, high in bounds], axis=0)
         largest = max(_largest(left.value), _largest(right.value))
-        decided = np.array(self._decide(bounds, exact, largest if scale is None else scale))
-        for index in np.ndindex(shape):
-            if decided[index] == 0 and exact[index]:
-                point = {s: _rational(low[index]) for s, (low, _) in zip(self._symbols, bounds, strict=True)}
-                decided[index] = _decide_exactly(self.relation, point)
+        decided = self._decide(bounds, largest if scale is None else scale)
 
         statuses = np.empty(shape, dtype=object)
         statuses[decided == 0], statuses[decided == 1] = Status.INCONCLUSIVE, Status.HOLDS
@@ -191,18 +186,21 @@ class Claim:
             statuses[met == -1] = Status.OUT_OF_SCOPE
         return Verdict(self, inputs, statuses, left, right, level, scale, dict(settings or {}), seed)
 
-    def _decide(self, bounds: list[Any], exact: np.ndarray, scale: float) -> np.ndarray:
+    def _decide(self, bounds: list[Any], scale: float) -> np.ndarray:
         """1 where the relation surely holds, -1 where it surely fails, 0 between, over each box."""
+        surely = interval.truth(self.relation, self._symbols, bounds)
         if not self.is_equality:
-            return interval.truth(self.relation, self._symbols, bounds)
+            return surely
         gap = sp.Abs(self.relation.lhs - self.relation.rhs, evaluate=False)
         [(low, high)] = interval.enclose([gap], self._symbols, bounds)
         if self.kind == "rate":
-            allowed = np.full(exact.shape, float(self.tolerance))
+            allowed = float(self.tolerance)
         else:
             tolerance = IDENTITY_TOLERANCE if self.tolerance is None else self.tolerance
-            allowed = np.where(exact, 0.0, float(tolerance) * checks.number("scale", scale, 0))
-        return np.asarray(high <= allowed, dtype=int) - np.asarray(low > allowed, dtype=int)
+            allowed = float(tolerance) * checks.number("scale", scale, 0)
+        within = np.asarray(high <= allowed, dtype=int) - np.asarray(low > allowed, dtype=int)
+        exact = interval.exact(self.relation, self._symbols, bounds) & (self.kind == "identity")
+        return np.where(exact, surely, within)  # exact numbers are given no tolerance
 
     def _match(self, values: Mapping[str, Any]) -> None:
         names = {symbol.name for symbol in self._symbols}
@@ -357,19 +355,3 @@ def _largest(values: np.ndarray) -> float:
 def _objects(value: Any, shape: tuple[int, ...]) -> np.ndarray:
     array = np.asarray(value)
     return np.broadcast_to(array.astype(object) if array.dtype != object else array, shape)
-
-
-def _rational(value: Any) -> Any:
-    if isinstance(value, float) and not np.isfinite(value):
-        return sp.oo if value > 0 else -sp.oo
-    exact = Fraction(value)
-    return sp.Rational(exact.numerator, exact.denominator)
-
-
-def _decide_exactly(relation: Any, point: Mapping[Any, Any]) -> int:
-    """Settle a tie of exact inputs, which no interval can: is the difference zero, symbolically?"""
-    difference = sp.simplify((relation.lhs - relation.rhs).subs(point))
-    if difference.is_zero:
-        return 1 if isinstance(relation, (sp.Le, sp.Ge, sp.Eq)) else -1
-    verdict = relation.func(difference, 0)
-    return 0 if verdict not in (sp.true, sp.false) else (1 if verdict == sp.true else -1)

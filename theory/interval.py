@@ -203,14 +203,26 @@ def enclose(
     return results
 
 
+def exact(
+    relation: sp.Basic, symbols: Sequence[sp.Symbol], bounds: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> np.ndarray:
+    """Whether the symbols that a relation contains are known exactly, at each point of the sweep (bool)."""
+    shape = bounds[0][0].shape if bounds else ()
+    pairs = zip(symbols, bounds, strict=True)
+    points = [np.asarray(low == high, dtype=bool) for symbol, (low, high) in pairs if symbol in relation.free_symbols]
+    return np.logical_and.reduce([np.ones(shape, dtype=bool), *points])
+
+
 def truth(
     relation: sp.Basic, symbols: Sequence[sp.Symbol], bounds: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> np.ndarray:
     """Whether a relation is surely true (1), surely false (-1) or neither (0) over each box of the sweep.
 
+    Ties of exact inputs, which no interval can settle, are settled symbolically.
+
     Args:
-        relation: sympy <=, >=, <, >, = or !=, or True / False.
-        symbols: its free symbols.
+        relation: sympy <=, <, >=, >, = or !=, or True / False.
+        symbols: at least its free symbols.
         bounds: as for `enclose`.
 
     Returns:
@@ -224,7 +236,9 @@ def truth(
         return np.full(shape, 1 if relation == sp.true else -1)
     if not isinstance(relation, sp.core.relational.Relational):
         raise TypeError(f"a single sympy relation is needed, got {relation}")
-    (low, high), (other_low, other_high) = enclose([relation.lhs, relation.rhs], symbols, bounds)
+    own = [number for number, symbol in enumerate(symbols) if symbol in relation.free_symbols]
+    names, ends = [symbols[number] for number in own], [bounds[number] for number in own]
+    (low, high), (other_low, other_high) = enclose([relation.lhs, relation.rhs], names, ends)
     apart = (high < other_low) | (low > other_high)
     equal = (low == high) & (other_low == other_high) & (low == other_low)
     surely = {
@@ -235,5 +249,26 @@ def truth(
         sp.Eq: (equal, apart),
         sp.Ne: (apart, equal),
     }
-    yes, no = surely[type(relation)]
-    return np.asarray(yes, dtype=bool).astype(int) - np.asarray(no, dtype=bool).astype(int)
+    yes, no = (np.asarray(mask, dtype=bool).astype(int) for mask in surely[type(relation)])
+    decided = np.array(np.broadcast_to(yes - no, shape))
+    for index in zip(*np.nonzero(np.atleast_1d((decided == 0) & exact(relation, symbols, bounds))), strict=True):
+        place = index if shape else ()
+        decided[place] = _symbolically(
+            relation, {s: _rational(low[place]) for s, (low, _) in zip(names, ends, strict=True)}
+        )
+    return decided
+
+
+def _symbolically(relation: Any, point: dict[sp.Symbol, Any]) -> int:
+    difference = sp.simplify((relation.lhs - relation.rhs).subs(point))
+    if difference.is_zero:
+        return 1 if isinstance(relation, (sp.Le, sp.Ge, sp.Eq)) else -1
+    verdict = relation.func(difference, 0)
+    return 0 if verdict not in (sp.true, sp.false) else (1 if verdict == sp.true else -1)
+
+
+def _rational(value: Any) -> sp.Expr:
+    if isinstance(value, float) and not np.isfinite(value):
+        return sp.oo if value > 0 else -sp.oo
+    number = Fraction(value)
+    return sp.Rational(number.numerator, number.denominator)

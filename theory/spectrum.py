@@ -17,7 +17,7 @@ import torch
 from scipy.sparse.linalg import LinearOperator, svds
 from torch import Tensor
 
-from theory import arrays, checks, covariance, seeding
+from theory import arrays, checks, covariance, operators, seeding
 from theory.activations import Activation
 from theory.arrays import Array
 
@@ -248,7 +248,7 @@ def principal_angles(U: Array, V: Array) -> Array:
 def _explicit(J: Any, network: torch.nn.Module | None) -> tuple[Tensor, Callable[[Tensor], Array]]:
     if network is not None:
         J = covariance.jacobian(J, network)
-    if isinstance(J, covariance.Jacobian):
+    if isinstance(J, operators.Jacobian):
         J = J.matrix()
     (J,), back = arrays.tensors(J=J)
     checks.matrix("J", J)

@@ -1,14 +1,17 @@
 """Early stopping is robust to label noise: the claims of Li, Soltanolkotabi & Oymak (AISTATS 2020), C1 to C13.
 
 Statements marked *derived* are explicit forms with proofs in paper_notes/li2020.md; rates are exponents of statements
-whose constants the paper leaves unnamed. Each family has `check`, which judges objects of yours, and `experiment`, which
-makes objects itself (`theory verify`).
+whose constants the paper leaves unnamed. Each family has `check`, which judges objects of yours, and `experiment`,
+which makes objects itself (`theory verify`).
 """
 
 from theory.claim import register
-from theory.papers.li2020.geometry import C3, C4
+from theory.papers.li2020.certified import C9
+from theory.papers.li2020.concentration import C4
+from theory.papers.li2020.geometry import C3
 from theory.papers.li2020.linearised import C7
-from theory.papers.li2020.nearby import C5, C8, C9
+from theory.papers.li2020.nearby import C5
+from theory.papers.li2020.nearby_path import C8
 from theory.papers.li2020.overfitting import C6
 from theory.papers.li2020.overfitting_time import C13
 from theory.papers.li2020.perfect_clusters import C1, C2

@@ -116,7 +116,9 @@ def _claim(
         relation,
         {name: text for name, text in MEANINGS.items() if name in used},
         hypotheses=hypotheses,
-        notation={name: text for name, text in NOTATION.items() if name in used},
+        notation={
+            name: NOTATION.get(name, rf"\mathrm{{{name}}}") for name in used if len(name) > 1 or name in NOTATION
+        },
         proof=f"paper_notes/li2020.md#{id[:2].lower()}",
         **({"reference": "derived; cf. Li, Soltanolkotabi & Oymak (2020)"} | rest),
     )
