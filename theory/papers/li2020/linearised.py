@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from scipy.sparse.linalg import LinearOperator
 
-from theory import arrays, checks, clusterable, covariance, descent, early_stopping, label_noise, operators, seeding
+from theory import arrays, checks, clusterable, covariance, descent, early_stopping, label_noise, seeding
 from theory.arrays import Array
 from theory.claim import Family
 from theory.descent import Trajectory
