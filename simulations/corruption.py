@@ -25,7 +25,7 @@ from theory.estimate import Estimate
 from theory.lab import figure
 from theory.lab.simulation import main
 from theory.networks import TwoLayer
-from theory.papers.li2020 import nearby, perfect_clusters
+from theory.papers.li2020 import certified, nearby, perfect_clusters
 from theory.verdict import Verdicts
 
 _REFERENCE = "a regularity of this simulation, no theorem"
@@ -166,7 +166,7 @@ class Corruption(NoisyImages):
 
         run = _descend(network, data, labels)
         verdicts = Verdicts(nearby.check_nearby(data, network, settings=settings, seed=seed))
-        verdicts += nearby.check_certificate(data, labels, run, settings={**settings, "rate": rate}, seed=seed)[-2:]
+        verdicts += certified.check_certificate(data, labels, run, settings={**settings, "rate": rate}, seed=seed)[-2:]
         for inputs, noisy, descended, words in (
             (data, labels, run, {**settings, "width": self.width}),
             (perfect, clean, _descend(wide, perfect, clean), {**centred, "width": self.theorem_width}),

@@ -15,7 +15,7 @@ import numpy as np
 import sympy as sp
 import xarray
 
-from theory import checks, descent, label_noise, networks, seeding
+from theory import activations, checks, descent, label_noise, networks, seeding
 from theory.claim import Claim, symbols
 from theory.estimate import Estimate
 from theory.lab import figure
@@ -92,7 +92,7 @@ class EarlyStopping(Simulation):
         checks.integer("steps", self.steps, minimum=1)
         checks.integer("early", self.early, minimum=1, maximum=self.steps)
         for name in self.activations:
-            networks.activations.get(name)
+            activations.get(name)
 
     @classmethod
     def full(cls) -> "EarlyStopping":

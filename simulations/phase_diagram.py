@@ -122,8 +122,7 @@ class PhaseDiagram(Simulation):
             step = 0.45 * descent.largest_step(trained, data.X)
             for row, rate in enumerate(self.noise_rates):
                 labels = label_noise.corrupt(data, rate, "exact", seed=seed)
-                train = {"truth": data.y, "clusters": data.clusters, "alphas": data.alphas}
-                along = descent.train(trained, data.X, labels.y, step=step, steps=self.steps, record=80, **train)
+                along = descent.train(trained, data.X, labels.y, step=step, steps=self.steps, record=80, truth=data.y)
                 bounds = early_stopping.certificate(wide, data.X, data.clusters, data.y, labels.y, radius, steps=3000)
                 measured[row, column] = along.sup_error[1:].min()  # f_0 = 0 is at delta/2 for every rate
                 certified[row, column] = bounds.bound.min()

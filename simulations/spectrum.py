@@ -194,11 +194,11 @@ class Spectrum(Simulation):
             for radius in self.radii:
                 verdicts += nearby.C5.check(self.data(radius, seed), network)
         start = results.share.sel(time="start")
-        shares = {
-            name: Estimate.computed(start.sel(part=part).values, relative=1e-9)
-            for name, part in (("truth", "true labels"), ("noise", "label noise"))
-        }
-        verdicts.append(ALIGNED.check(**shares, settings={"width": self.width, "seeds": results.seed.values}))
+        truth, noise = (
+            Estimate.computed(start.sel(part=part).values, relative=1e-9) for part in ("true labels", "label noise")
+        )
+        settings = {"width": self.width, "seeds": results.seed.values}
+        verdicts.append(ALIGNED.check(truth=truth, noise=noise, settings=settings))
         return verdicts
 
 

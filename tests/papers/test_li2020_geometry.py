@@ -11,9 +11,9 @@ from theory.checks import InvalidInput
 from theory.estimate import Estimate
 from theory.papers.li2020 import geometry
 from theory.papers.li2020.geometry import C3
+from theory.strategies import SMOOTH
 from theory.verdict import Status
 
-SMOOTH = ("softplus", "erf", "tanh", "gelu")
 LINEAR_PART = ("softplus", "gelu", "relu")  # phi(z) - phi(-z) = z
 
 
