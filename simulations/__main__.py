@@ -1,10 +1,12 @@
-"""Every simulation's quick profile, one after another: `python -m simulations` (what `make figures` runs)."""
+"""Every simulation's quick profile, several at once: `python -m simulations` (what `make figures` runs)."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from simulations import all_simulations
+from theory import checks
 from theory.lab import report
 
 
@@ -13,10 +15,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m simulations", description=__doc__)
     parser.add_argument("--profile", choices=("quick", "full"), default="quick")
     parser.add_argument("--output", type=Path, default=Path("figures"), help="folder for the figures")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many to run at once")
     options = parser.parse_args()
-    return report.run(
-        [kind.full() if options.profile == "full" else kind() for kind in all_simulations()], options.output
-    )
+    chosen = [kind.full() if options.profile == "full" else kind() for kind in all_simulations()]
+    longest_first = sorted(chosen, key=lambda simulation: -simulation.quick_seconds)
+    try:
+        return report.run(longest_first, options.output, checks.integer("jobs", options.jobs, minimum=1))
+    except (checks.InvalidInput, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from theory.estimate import Estimate
 from theory.lab import figure
 from theory.lab.simulation import main
 from theory.networks import TwoLayer
-from theory.papers.li2020 import certified, nearby, perfect_clusters
+from theory.papers.li2020 import certified, exact_recovery, nearby
 from theory.verdict import Verdicts
 
 _REFERENCE = "a regularity of this simulation, no theorem"
@@ -171,7 +171,7 @@ class Corruption(NoisyImages):
             (data, labels, run, {**settings, "width": self.width}),
             (perfect, clean, _descend(wide, perfect, clean), {**centred, "width": self.theorem_width}),
         ):
-            judged = perfect_clusters.check_exact_recovery(
+            judged = exact_recovery.check_exact_recovery(
                 descended, inputs.X, inputs.clusters, inputs.y, noisy.y, settings={**words, "rate": rate}, seed=seed
             )
             verdicts += [verdict for verdict in judged if verdict.claim.id == "C2.recovery"]

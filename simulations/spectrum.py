@@ -190,9 +190,10 @@ class Spectrum(Simulation):
         """Claim C5 at every radius and seed, measured afresh; the labels' alignment at the start."""
         verdicts = Verdicts()
         for seed in results.seed.values.tolist():
-            network = self.network(seed)
-            for radius in self.radii:
-                verdicts += nearby.C5.check(self.data(radius, seed), network)
+            sets = [self.data(radius, seed) for radius in self.radii if radius > 0]  # C5 asks for a positive radius
+            if sets:
+                settings = {"radii": [data.radius for data in sets], "width": self.width}
+                verdicts += nearby.C5.check(sets, self.network(seed), settings=settings, seed=seed)
         start = results.share.sel(time="start")
         truth, noise = (
             Estimate.computed(start.sel(part=part).values, relative=1e-9) for part in ("true labels", "label noise")

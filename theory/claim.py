@@ -7,7 +7,7 @@ printed as text and LaTeX. A numbered claim of a paper with several relations is
 import importlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -101,6 +101,10 @@ class Claim:
             checks.fail(f"{self.id} symbols", f"none of {_RESERVED}", sorted(names), "rename the symbol")
         if any(statement.atoms(sp.Float) for statement in self._statements()):
             checks.fail(self.id, "exact constants", "a float", "write sympy.Rational(1, 3), not 1/3")
+
+    def __getstate__(self) -> dict[str, Any]:
+        # compiled functions can't travel to another process; they are made again there
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def _statements(self) -> list[Any]:
         conditions = [relation for _, relation in self.hypotheses]

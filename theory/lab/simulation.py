@@ -10,6 +10,8 @@ import json
 import platform
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -109,6 +111,7 @@ class Outcome:
         verdicts: judged on them.
         files: written, the figure's first.
         seconds: spent.
+        interrupted: whether Ctrl-C left repetitions out.
         trouble: why files are missing (a full disk, say); None when all were written.
     """
 
@@ -116,6 +119,7 @@ class Outcome:
     verdicts: Verdicts
     files: list[Path]
     seconds: float
+    interrupted: bool = False
     trouble: OSError | None = None
 
 
@@ -133,27 +137,51 @@ def execute(simulation: Simulation, output: Path = Path("figures"), progress: An
     with figures.replacing(output / f"{simulation.name}.writable") as probe:
         probe.write_text("a folder that can't be written should say so before the run, not after")
     (output / f"{simulation.name}.writable").unlink()
-    results = simulation.collect(progress)
-    verdicts = simulation.verdicts(results)
+    with one_thread():
+        results = simulation.collect(progress)
+        verdicts = simulation.verdicts(results)
     drawn = simulation.figure(results)
     seconds = time.perf_counter() - started
+    interrupted = bool(results.attrs["interrupted"])
     record = {
         "simulation": simulation.name,
         "settings": {name: encode(value) for name, value in dataclasses.asdict(simulation).items()},
         "seeds": [int(seed) for seed in results.seed],
-        "interrupted": bool(results.attrs.get("interrupted", 0)),
+        "interrupted": interrupted,
         "seconds": round(seconds, 1),
         "versions": versions(),
         "counts": verdicts.counts(),
         "table": json.loads(verdicts.to_json()),
     }
+    files: list[Path] = []
+    trouble = None
     try:
         files = figures.save(drawn, output / simulation.name)
         with figures.replacing(output / f"{simulation.name}.json") as part:
             part.write_text(json.dumps(record, indent=1) + "\n")
-    except OSError as trouble:
-        return Outcome(results, verdicts, [], seconds, trouble)
-    return Outcome(results, verdicts, [*files, output / f"{simulation.name}.json"], seconds)
+        files.append(output / f"{simulation.name}.json")
+    except OSError as error:
+        files, trouble = [], error
+    return Outcome(results, verdicts, files, seconds, interrupted, trouble)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread inside, and give the threads back after.
+
+    The matrices here are small: a second thread gains little, and costs a multiple where another program wants the
+    core. `python -m simulations` runs several simulations at once instead.
+    """
+    import threadpoolctl
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpoolctl.threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def versions() -> dict[str, str]:

@@ -37,7 +37,7 @@ _NEGLIGIBLE = sp.Le(flaw, sp.Rational(1, 10**6))
 
 
 def _derived(id: str, title: str, relation: Any, meanings: dict[str, str], **more: Any) -> Claim:
-    common = {"reference": "derived", "proof": _PROOF, "notation": _NOTATION}
+    common: dict[str, Any] = {"reference": "derived", "proof": _PROOF, "notation": _NOTATION}
     return Claim(f"C3.{id}", title, relation, meanings, **common, **more)
 
 

@@ -6,6 +6,7 @@ their directions the network learns, slowly, what tells the inputs of one cluste
 of `nearby_path` and `certified`. Cf. Li, Soltanolkotabi & Oymak (2020); proofs in paper_notes/li2020.md.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -42,7 +43,7 @@ _NOTATION = {
 
 
 def _derived(id: str, title: str, relation: Any, meanings: dict[str, str], **more: Any) -> Claim:
-    common = {"reference": "derived", "proof": "paper_notes/li2020.md#c5", "notation": _NOTATION}
+    common: dict[str, Any] = {"reference": "derived", "proof": "paper_notes/li2020.md#c5", "notation": _NOTATION}
     return Claim(f"C5.{id}", title, relation, meanings, **common, **more)
 
 
@@ -173,8 +174,8 @@ def experiment_nearby(budget: str = "small", seed: int = 0) -> Verdicts:
     for name in names:
         network = TwoLayer.initialise(width, 8, name, seed=seed)
         step = 1 / network.jacobian_bound(data.X) ** 2
-        run = descent.train(network, data.X, data.y, step=step, steps=20, record=2)
-        networks += [network, run.network]
+        later = next(itertools.islice(descent.descend(network, data.X, data.y, step), 20, None))
+        networks += [network, network.at(later.W)]
     settings = {"activations": ", ".join(names), "width": width, "steps": "0 and 20"}
     return check_nearby(sweep, networks, settings=settings, seed=seed)
 
