@@ -12,6 +12,8 @@ import pytest
 import sympy as sp
 import xarray
 
+from simulations.clusters import Clusters
+from simulations.two_points import TwoPoints
 from theory import checks
 from theory.claim import Claim, load_table, symbols
 from theory.lab import figure, report
@@ -96,6 +98,17 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, capsys: pytest.CaptureFix
     assert "interrupted" in capsys.readouterr().out
     assert report.run([Toy(seeds=5, interrupt_at=0)], tmp_path / "none") == 130
     assert list((tmp_path / "none").iterdir()) == []
+
+
+def test_several_at_once_say_the_same(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Other processes, same numbers: the claims travel, the results stay there."""
+    assert report.run([Clusters(seeds=1), TwoPoints(seeds=1, width=64, separations=(1.0, 0.5))], tmp_path, jobs=2) == 0
+    parallel = {path.name: json.loads(path.read_text())["table"] for path in tmp_path.glob("*.json")}
+    capsys.readouterr()
+    assert report.run([Clusters(seeds=1), TwoPoints(seeds=1, width=64, separations=(1.0, 0.5))], tmp_path) == 0
+    assert "C6.norm" in capsys.readouterr().out
+    assert parallel == {path.name: json.loads(path.read_text())["table"] for path in tmp_path.glob("*.json")}
+    assert len(parallel) == 2
 
 
 def test_full_disk_leaves_no_half_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
