@@ -3,8 +3,7 @@
 import dataclasses
 import multiprocessing
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +88,7 @@ def run(simulations: Sequence[Simulation], output: Path = Path("figures"), jobs:
                 stated = f" (quick profile: {simulation.quick_seconds:.0f} s)" * (simulation == type(simulation)())
                 files = ", ".join(str(path) for path in outcome.files) or f"not written: {outcome.trouble}"
                 console.print(f"{simulation.name}: {outcome.seconds:.1f} s{stated} -> {files}", highlight=False)
-                if outcome.interrupted:
-                    raise KeyboardInterrupt
+                interrupted |= outcome.interrupted
         except KeyboardInterrupt:
             interrupted = True
     verdicts = Verdicts(verdict for outcome in outcomes for verdict in outcome.verdicts)
@@ -115,20 +113,28 @@ def _here(simulations: Sequence[Simulation], output: Path, progress: Progress) -
         outcome = execute(simulation, output, _advance(progress, task))
         progress.remove_task(task)
         yield simulation, outcome
+        if outcome.interrupted:
+            return
 
 
 def _aside(simulations: Sequence[Simulation], output: Path, progress: Progress, jobs: int) -> Running:
     task = progress.add_task(f"{len(simulations)} simulations", total=len(simulations))
     # spawned, not forked: a forked copy of a threaded BLAS can hang
+    left, running = list(simulations), dict[Future[Outcome], Simulation]()
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        waiting = {pool.submit(_without_results, simulation, output): simulation for simulation in simulations}
         try:
-            for done in as_completed(waiting):
-                progress.advance(task)
-                yield waiting[done], done.result()
-        except (KeyboardInterrupt, BrokenProcessPool):
-            pool.shutdown(cancel_futures=True)
-            raise KeyboardInterrupt from None
+            while left or running:
+                while left and len(running) < jobs:  # none waits in the pool, where Ctrl-C could not reach it
+                    simulation = left.pop(0)
+                    running[pool.submit(_without_results, simulation, output)] = simulation
+                for done in wait(running, return_when=FIRST_COMPLETED).done:
+                    progress.advance(task)
+                    yield running.pop(done), done.result()
+        except KeyboardInterrupt:  # the workers got it too, and return what they have finished
+            for future, simulation in running.items():
+                if future.exception() is None:
+                    yield simulation, future.result()
+            raise
 
 
 def _without_results(simulation: Simulation, output: Path) -> Outcome:
