@@ -151,7 +151,7 @@ class EarlyStopping(Simulation):
                 rotation=90, ha="right", va="bottom", color="0.4", fontsize="x-small",
             )  # fmt: skip
             panel.set(xscale="log", xlabel="gradient steps", title=f"{activation}, width {self.width}")
-        panels[0][0].set_ylabel("training accuracy")
+        panels[0][0].set(ylabel="training accuracy", ylim=(0.45, 1.03))
         panels[0][0].legend(loc="lower left")
         note = figure.seeds_note(results.sizes["seed"])
         fig.suptitle(f"{float(results.changed.mean()):.0%} of labels wrong; {note}", fontsize="small")

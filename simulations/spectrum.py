@@ -45,7 +45,7 @@ class Spectrum(Simulation):
     name: ClassVar[str] = "spectrum"
     quick_seconds: ClassVar[float] = 15
 
-    seeds: int = 3
+    seeds: int = 4
     """number of data sets and networks"""
     width: int = 2000
     """number of hidden units, even (the initialisation is paired)"""

@@ -143,11 +143,15 @@ def test_settings_are_frozen_and_checked() -> None:
 
 def test_band_is_the_interval_of_the_mean() -> None:
     fig, axis = figure.subplots()
-    draws = np.array([[0.0, 1.0], [2.0, 3.0], [1.0, 2.0]])
+    draws = np.array([[0.0, 1.0], [2.0, 3.0], [1.0, 2.0], [1.0, 2.0]])
     figure.band(axis, np.array([0.0, 1.0]), draws, "x")
     low = axis.collections[0].get_paths()[0].vertices[:, 1].min()
-    assert low == pytest.approx(1.0 - 4.302653 / np.sqrt(3), abs=1e-5)  # t quantile, 2 degrees of freedom
-    assert figure.seeds_note(3) == "mean and 95% t-interval, 3 seeds"
+    half = 3.182446 * np.sqrt(2 / 3) / 2  # t quantile with 3 degrees of freedom, standard error
+    assert low == pytest.approx(1.0 - half, abs=1e-5)
+    assert figure.seeds_note(4) == "mean and 95% t-interval, 4 seeds"
+    assert figure.seeds_note(2) == "mean, and thin lines for each of 2 seeds"
+    figure.band(axis, np.array([0.0, 1.0]), draws[:2], "two")
+    assert len(axis.collections) == 1 and len(axis.lines) == 4  # no band for two seeds: both are drawn
     with pytest.raises(checks.InvalidInput, match="draws"):
         figure.band(axis, np.arange(3), draws, "x")
     fig.clear()

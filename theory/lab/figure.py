@@ -16,6 +16,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 BAND_LEVEL = 0.95
+FEWEST_FOR_A_BAND = 4
+"""With two seeds Student's interval is 12.7 standard errors wide: the seeds themselves say more."""
 
 
 def subplots(rows: int = 1, columns: int = 1, *, aspect: float = 0.75, **options: Any) -> tuple[Any, Any]:
@@ -61,7 +63,7 @@ def style() -> Iterator[None]:
 
 
 def band(axis: Any, x: Any, draws: Any, label: str, geometric: bool = False, **options: Any) -> Any:
-    """Draw the mean over seeds with Student's 95% interval for that mean as a band.
+    """Draw the mean over seeds with Student's 95% interval for that mean as a band; two or three seeds as thin lines.
 
     Args:
         axis: matplotlib axes.
@@ -79,15 +81,23 @@ def band(axis: Any, x: Any, draws: Any, label: str, geometric: bool = False, **o
         checks.fail("draws", f"shape (seeds, {len(x)})", draws.shape, "one row per seed")
     forward, inverse = (np.log, np.exp) if geometric else (np.asarray, np.asarray)
     (line,) = axis.plot(x, inverse(forward(draws).mean(axis=0)), label=label, **options)
-    if len(draws) > 1:
+    if len(draws) >= FEWEST_FOR_A_BAND:
         low, high = Estimate.mean(forward(draws)).interval(BAND_LEVEL)
         axis.fill_between(x, inverse(low), inverse(high), color=line.get_color(), alpha=0.2, linewidth=0)
+    elif len(draws) > 1:
+        axis.plot(x, draws.T, color=line.get_color(), alpha=0.5, linewidth=0.5)
     return line
 
 
 def seeds_note(seeds: int) -> str:
-    """What the bands are, in words, for a title or caption."""
-    return f"mean and {BAND_LEVEL:.0%} t-interval, {seeds} seeds" if seeds > 1 else "one seed, no interval"
+    """What the lines and bands of `band` are, in words, for a title or caption."""
+    if seeds == 1:
+        return "one seed, no interval"
+    return (
+        f"mean and {BAND_LEVEL:.0%} t-interval, {seeds} seeds"
+        if seeds >= FEWEST_FOR_A_BAND
+        else (f"mean, and thin lines for each of {seeds} seeds")
+    )
 
 
 def save(figure: Any, path: Path) -> list[Path]:

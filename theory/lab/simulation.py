@@ -158,7 +158,8 @@ def execute(simulation: Simulation, output: Path = Path("figures"), progress: An
     try:
         files = figures.save(drawn, output / simulation.name)
         with figures.replacing(output / f"{simulation.name}.json") as part:
-            part.write_text(json.dumps(record, indent=1) + "\n")
+            lines = (f" {json.dumps(name)}: {json.dumps(value)}" for name, value in record.items())
+            part.write_text("{\n" + ",\n".join(lines) + "\n}\n")  # a line per entry: short, and its diff is readable
         files.append(output / f"{simulation.name}.json")
     except OSError as error:
         files, trouble = [], error
