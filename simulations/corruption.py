@@ -82,8 +82,7 @@ class Corruption(NoisyImages):
     def validate(self) -> None:
         """Refuse what the run could not do, before any file is read."""
         super().validate()
-        if checks.integer("theorem_width", self.theorem_width, minimum=2) % 2:
-            checks.fail("theorem_width", "an even number", self.theorem_width, f"use {self.theorem_width + 1}")
+        checks.even("theorem_width", self.theorem_width)
 
     @classmethod
     def full(cls) -> "Corruption":
@@ -155,7 +154,7 @@ class Corruption(NoisyImages):
         the coordinates of their span (the initial weights are Gaussian, so the rest of the space says nothing).
         """
         images, rate = self.images(seed), self.rates[len(self.rates) // 2]
-        data, network = self.clusters(images, seed), self.two_layer(seed)
+        data, network = self.clusters(images, seed), self.two_layer(seed).cpu()
         labels = label_noise.corrupt(data, rate, "exact", seed=seed)
         perfect = _at_the_centres(data)
         wide = TwoLayer.initialise(self.theorem_width, perfect.dimension, self.activation, paired=True, seed=seed)

@@ -9,6 +9,7 @@ The theorems speak of unit inputs and small radii; here they are out of scope, a
 
 import sys
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, ClassVar
 
 import numpy as np
@@ -81,8 +82,7 @@ class EarlyStopping(Simulation):
 
     def validate(self) -> None:
         """Refuse what the run could not do."""
-        if checks.integer("width", self.width, minimum=2) % 2:
-            checks.fail("width", "an even number", self.width, f"use {self.width + 1}: the initialisation is paired")
+        checks.even("width", self.width)
         checks.integer("dimension", self.dimension, minimum=2)
         checks.integer("per_cluster", self.per_cluster, minimum=2)
         checks.number("noise_rate", self.noise_rate, 0, 1)
@@ -162,8 +162,8 @@ class EarlyStopping(Simulation):
         verdicts = Verdicts()
         for activation in self.activations:
             curves = results.accuracy_true.sel(activation=activation)
-            early = Estimate.exact(curves.sel(step=self.early).values)
-            last, steps = Estimate.exact(curves.isel(step=-1).values), int(results.step[-1])
+            early = self._exact(curves.sel(step=self.early).values)
+            last, steps = self._exact(curves.isel(step=-1).values), int(results.step[-1])
             settings = {"activation": activation, "width": self.width, "seeds": results.seed.values}
             verdicts += [
                 RISE.check(accuracy=early, settings={**settings, "step": self.early}),
@@ -171,6 +171,10 @@ class EarlyStopping(Simulation):
                 FALL.check(accuracy=last, steps=steps, settings=settings),
             ]
         return verdicts
+
+    def _exact(self, accuracies: np.ndarray) -> Estimate:
+        n = 2 * self.per_cluster
+        return Estimate.exact(np.array([Fraction(round(value * n), n) for value in accuracies], dtype=object))
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

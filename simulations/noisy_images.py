@@ -98,8 +98,7 @@ class NoisyImages(Simulation):
         if len(self.rates) != len(self.class_rates):
             checks.fail("class_rates", f"{len(self.rates)} levels, as rates", len(self.class_rates), "make them equal")
         checks.integer("clusters_per_class", self.clusters_per_class, minimum=1)
-        if checks.integer("width", self.width, minimum=2) % 2:
-            checks.fail("width", "an even number", self.width, f"use {self.width + 1}: the initialisation is paired")
+        checks.even("width", self.width)
         activations.get(self.activation)
         checks.number("step_fraction", self.step_fraction, 0, 2, open_low=True)
         checks.number("learning_rate", self.learning_rate, 0, open_low=True)
@@ -227,7 +226,9 @@ class NoisyImages(Simulation):
         network = Convolutional(shape, self.channels, self.dense, CLASSES, seed).to(self.device)
         inputs = {name: torch.from_numpy(part.images).to(self.device, torch.float32) for name, part in images.items()}
         start = _weights(network)
-        passes = minibatch.epochs(network, inputs["train"], y, rate=self.learning_rate, batch=self.batch, seed=seed)
+        passes = minibatch.epochs(
+            network, inputs["train"], y, learning_rate=self.learning_rate, batch=self.batch, seed=seed
+        )
         for now in passes:
             if now.number in times:
                 yield float((_weights(now.network) - start).norm() / start.norm()), _outputs(now.network, inputs)

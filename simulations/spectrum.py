@@ -70,8 +70,7 @@ class Spectrum(Simulation):
 
     def validate(self) -> None:
         """Refuse what the run could not do."""
-        if checks.integer("width", self.width, minimum=2) % 2:
-            checks.fail("width", "an even number", self.width, f"use {self.width + 1}: the initialisation is paired")
+        checks.even("width", self.width)
         checks.integer("per_cluster", self.per_cluster, minimum=2)
         checks.integer("clusters", self.clusters, minimum=2)
         checks.integer("classes", self.classes, minimum=2, maximum=self.clusters)

@@ -39,8 +39,7 @@ class TwoPoints(Simulation):
 
     def validate(self) -> None:
         """Refuse what the run could not do."""
-        if checks.integer("width", self.width, minimum=2) % 2:
-            checks.fail("width", "an even number", self.width, f"use {self.width + 1}: the initialisation is paired")
+        checks.even("width", self.width)
         for separation in self.separations:
             checks.number("separations", separation, 0, 2, open_low=True)
         for name in self.activations:

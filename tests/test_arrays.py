@@ -49,6 +49,9 @@ def test_none_stays_none_and_views_are_taken_as_they_are() -> None:
         ([1j], "real numbers"),
         ([1.0, float("nan")], "NaN"),
         (torch.tensor([float("inf")]), "infinite"),
+        (torch.zeros(2, dtype=torch.float16), "half|float32"),
+        (np.zeros(2, dtype=np.float16), "float32"),
+        (torch.zeros(2, dtype=torch.complex64), "float32"),
     ],
 )
 def test_refusals(value: object, message: str) -> None:
@@ -61,6 +64,16 @@ def test_nothing_given_and_mixed_devices_are_refused() -> None:
         arrays.tensors(X=None)
     with pytest.raises(InvalidInput, match="meta"):
         arrays.tensors(X=np.zeros(2), y=torch.zeros(2, device="meta"))
+
+
+def test_results_carry_no_gradients() -> None:
+    (x,), back = arrays.tensors(x=torch.ones(2, requires_grad=True))
+    assert not back(2 * x).requires_grad
+
+
+def test_a_first_array_elsewhere_is_compared_before_it_is_read() -> None:
+    with pytest.raises(InvalidInput, match="everything on meta"):
+        arrays.tensors(X=torch.zeros(2, device="meta"), y=torch.zeros(2))
 
 
 def test_import_theory_is_light() -> None:

@@ -18,6 +18,8 @@ BAD = [
     (lambda: checks.number("step", 0, 0, open_low=True), "step: expected a number > 0, got 0; "),
     (lambda: checks.number("step", float("inf")), "finite number, got inf"),
     (lambda: checks.number("step", "1"), "got '1'"),
+    (lambda: checks.number("level", 1, 0, 1, open_low=True, open_high=True), r"in \(0, 1\), got 1"),
+    (lambda: checks.even("width", 7), "width: expected an even number, got 7; use 8"),
     (lambda: checks.number("step", False), "got False"),
     (lambda: checks.choice("mode", "swap", ("exact", "flip")), "one of exact, flip, got 'swap'"),
     (lambda: checks.finite("X", np.array([1.0, np.nan])), "X: expected finite entries, got 1 NaN or infinite; "),
@@ -41,6 +43,7 @@ def test_refusals(call: Any, message: str) -> None:
 def test_accepted_values_come_back_converted() -> None:
     assert checks.integer("n", np.int64(3), 1) == 3
     assert checks.integer("n", 4.0) == 4
+    assert checks.integer("n", torch.tensor(5)) == 5
     assert checks.number("x", np.float32(0.5), 0, 1) == 0.5
     assert checks.number("x", torch.tensor(0.25)) == 0.25
     assert checks.choice("mode", "flip", ("exact", "flip")) == "flip"

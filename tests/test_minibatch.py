@@ -40,7 +40,7 @@ def test_one_batch_of_everything_is_full_batch_descent_with_a_heavy_ball() -> No
     rate, momentum = 0.3, 0.5
     weight, bias = linear().weight.detach().numpy(), np.zeros(2)
     velocity = [np.zeros_like(weight), np.zeros_like(bias)]
-    for now in islice(minibatch.epochs(linear(), X, Y, rate=rate, batch=4, momentum=momentum), 5):
+    for now in islice(minibatch.epochs(linear(), X, Y, learning_rate=rate, batch=4, momentum=momentum), 5):
         np.testing.assert_allclose(now.network.weight.detach().numpy(), weight, atol=1e-14)
         np.testing.assert_allclose(now.network.bias.detach().numpy(), bias, atol=1e-14)
         scores = X.numpy() @ weight.T + bias
@@ -51,7 +51,7 @@ def test_one_batch_of_everything_is_full_batch_descent_with_a_heavy_ball() -> No
 
 
 def test_the_reported_loss_is_the_mean_cross_entropy_before_the_steps() -> None:
-    passes = minibatch.epochs(linear(), X, Y, rate=1e-12, batch=3)
+    passes = minibatch.epochs(linear(), X, Y, learning_rate=1e-12, batch=3)
     assert np.isnan(next(passes).loss)
     wanted = torch.nn.functional.cross_entropy(linear()(X), torch.from_numpy(Y))
     assert next(passes).loss == pytest.approx(wanted.item(), abs=1e-9)
@@ -60,7 +60,7 @@ def test_the_reported_loss_is_the_mean_cross_entropy_before_the_steps() -> None:
 @settings(max_examples=20)
 @given(rows=st.integers(2, 9), batch=st.integers(1, 10), seed=st.integers(0, 5))
 def test_every_pass_takes_each_example_once(rows: int, batch: int, seed: int) -> None:
-    passes = minibatch.epochs(Listener(rows), np.eye(rows), [0, 1] * (rows // 2) + [0] * (rows % 2), rate=0.1,
+    passes = minibatch.epochs(Listener(rows), np.eye(rows), [0, 1] * (rows // 2) + [0] * (rows % 2), learning_rate=0.1,
                               batch=batch, seed=seed)  # fmt: skip
     for _ in range(3):
         network = next(passes).network
@@ -74,7 +74,7 @@ def test_runs_repeat_by_seed_and_leave_the_network_and_the_global_generator_alon
     network, state = linear(), torch.get_rng_state()
 
     def last(seed: int) -> torch.Tensor:
-        *_, now = islice(minibatch.epochs(network, X, Y, rate=0.5, batch=1, seed=seed), 4)
+        *_, now = islice(minibatch.epochs(network, X, Y, learning_rate=0.5, batch=1, seed=seed), 4)
         return now.network.weight.detach()
 
     assert torch.equal(last(0), last(0))
@@ -91,14 +91,14 @@ def test_runs_repeat_by_seed_and_leave_the_network_and_the_global_generator_alon
         ({"labels": [0, -1, 1, 0]}, "labels"),
         ({"labels": [0, 1]}, "labels"),
         ({"images": X * float("nan")}, "images"),
-        ({"rate": 0.0}, "rate"),
+        ({"learning_rate": 0.0}, "learning_rate"),
         ({"batch": 0}, "batch"),
         ({"momentum": 1.0}, "momentum"),
         ({"seed": -1}, "seed"),
     ],
 )
 def test_bad_arguments_are_refused_at_once(changes: dict, word: str) -> None:
-    arguments = {"images": X, "labels": Y, "rate": 0.1, "batch": 2} | changes
+    arguments = {"images": X, "labels": Y, "learning_rate": 0.1, "batch": 2} | changes
     with pytest.raises(InvalidInput, match=word):
         minibatch.epochs(linear(), arguments.pop("images"), arguments.pop("labels"), **arguments)
 
@@ -106,10 +106,12 @@ def test_bad_arguments_are_refused_at_once(changes: dict, word: str) -> None:
 def test_a_rate_that_diverges_says_so() -> None:
     network = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
     with pytest.raises(InvalidInput, match="tenth"):
-        for _ in islice(minibatch.epochs(network, X, Y, rate=1e30, batch=1), 20):
+        for _ in islice(minibatch.epochs(network, X, Y, learning_rate=1e30, batch=1), 20):
             pass
 
 
 def test_scores_must_be_one_row_per_example() -> None:
     with pytest.raises(InvalidInput, match="scores"):
-        minibatch.epochs(torch.nn.Sequential(torch.nn.Linear(3, 1), torch.nn.Flatten(0)), X.float(), Y, rate=1, batch=1)
+        minibatch.epochs(
+            torch.nn.Sequential(torch.nn.Linear(3, 1), torch.nn.Flatten(0)), X.float(), Y, learning_rate=1, batch=1
+        )

@@ -28,6 +28,8 @@ def tensors(**named: Any) -> tuple[tuple[Any, ...], Callable[[Any], Any]]:
     The first argument that is not None decides: a tensor keeps its kind, device and floating dtype, anything else
     counts as numpy (integers and lists as float64). `None` stays None.
 
+    Results carry no gradients: the doors are for measuring.
+
     Args:
         **named: arrays by the name that errors should use, in the order of the door's signature.
 
@@ -36,7 +38,7 @@ def tensors(**named: Any) -> tuple[tuple[Any, ...], Callable[[Any], Any]]:
         floats for numpy callers).
 
     Raises:
-        InvalidInput: tensors on different devices, entries that are not real numbers, NaN or infinity.
+        InvalidInput: tensors on different devices, entries that are not real numbers, half precision, NaN or infinity.
 
     Example:
         >>> (x, y), back = tensors(x=[1, 2], y=[3.0, 4.0])
@@ -49,20 +51,21 @@ def tensors(**named: Any) -> tuple[tuple[Any, ...], Callable[[Any], Any]]:
     if not present:
         checks.fail("arrays", "at least one array", "none", "pass the data")
     first_name, first = next(iter(present.items()))
-    lead = first if is_tensor(first) else torch.from_numpy(_as_numpy(first_name, first))
-    device, dtype = lead.device, lead.dtype if lead.dtype.is_floating_point else torch.float64
-
-    converted = {}
-    for name, value in present.items():
-        if is_tensor(value):
-            if value.device != device:
-                wanted = f"everything on {device}, where {first_name} is"
-                checks.fail(name, wanted, f"a tensor on {value.device}", f"move it with .to({str(device)!r})")
-            tensor = value.to(dtype)
-        else:
-            tensor = torch.from_numpy(_as_numpy(name, value)).to(device=device, dtype=dtype)
+    found = {
+        name: value.detach() if is_tensor(value) else torch.from_numpy(_as_numpy(name, value))
+        for name, value in present.items()
+    }
+    lead = found[first_name]
+    dtype = lead.dtype if lead.dtype.is_floating_point else torch.float64
+    for name, tensor in found.items():
+        if tensor.device != lead.device:
+            wanted = f"everything on {lead.device}, where {first_name} is"
+            checks.fail(name, wanted, f"a tensor on {tensor.device}", "move them to one device with .to()")
+        if tensor.dtype.is_complex or (tensor.dtype.is_floating_point and tensor.dtype.itemsize < 4):
+            checks.fail(name, "float32, float64 or integers", str(tensor.dtype), "convert it with .double()")
+    converted = {name: tensor.to(dtype) for name, tensor in found.items()}
+    for name, tensor in converted.items():
         checks.finite(name, tensor)
-        converted[name] = tensor
 
     def back(result: Any) -> Any:
         if is_tensor(first):

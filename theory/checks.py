@@ -35,6 +35,8 @@ def integer(name: str, value: Any, minimum: int | None = None, maximum: int | No
         InvalidInput: not a whole number, or out of range.
     """
     bounds = _range_in_words(minimum, maximum)
+    if getattr(value, "ndim", None) == 0:
+        value = value.item()
     whole = _is_real(value) and float(value).is_integer()
     if not whole:
         fail(name, f"an integer{bounds}", repr(value), "give a whole number")
@@ -43,19 +45,39 @@ def integer(name: str, value: Any, minimum: int | None = None, maximum: int | No
     return int(value)
 
 
-def number(name: str, value: Any, low: float | None = None, high: float | None = None, open_low: bool = False) -> float:
-    """Return `value` as a finite float within [low, high], or (low, high] when `open_low`.
+def even(name: str, value: Any, minimum: int = 2) -> int:
+    """Return `value` as an even int, >= minimum.
+
+    Raises:
+        InvalidInput: not a whole number, too small, or odd.
+    """
+    value = integer(name, value, minimum)
+    if value % 2:
+        fail(name, "an even number", value, f"use {value + 1}: a paired or balanced network has two equal halves")
+    return value
+
+
+def number(
+    name: str,
+    value: Any,
+    low: float | None = None,
+    high: float | None = None,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> float:
+    """Return `value` as a finite float within [low, high], without the ends that are called open.
 
     Raises:
         InvalidInput: not a finite real number, or out of range.
     """
-    bounds = _range_in_words(low, high, open_low)
+    bounds = _range_in_words(low, high, open_low, open_high)
     if getattr(value, "ndim", None) == 0:
         value = value.item()
     if not _is_real(value) or not math.isfinite(value):
         fail(name, f"a finite number{bounds}", repr(value), "give one real number")
     below = low is not None and (value <= low if open_low else value < low)
-    if below or (high is not None and value > high):
+    above = high is not None and (value >= high if open_high else value > high)
+    if below or above:
         fail(name, f"a number{bounds}", value, "choose a value in that range")
     return float(value)
 
@@ -115,9 +137,9 @@ def _is_real(value: Any) -> bool:
     return isinstance(value, numbers.Real)
 
 
-def _range_in_words(low: float | None, high: float | None, open_low: bool = False) -> str:
+def _range_in_words(low: float | None, high: float | None, open_low: bool = False, open_high: bool = False) -> str:
     if low is not None and high is not None:
-        return f" in {'(' if open_low else '['}{low}, {high}]"
+        return f" in {'(' if open_low else '['}{low}, {high}{')' if open_high else ']'}"
     if low is not None:
         return f" {'>' if open_low else '>='} {low}"
-    return f" <= {high}" if high is not None else ""
+    return f" {'<' if open_high else '<='} {high}" if high is not None else ""

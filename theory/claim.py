@@ -157,7 +157,7 @@ class Claim:
         Raises:
             InvalidInput: a symbol is missing or unknown, NaN, shapes that do not broadcast.
         """
-        level = checks.number("level", level, 0, 1, open_low=True)
+        level = checks.number("level", level, 0, 1, open_low=True, open_high=True)
         self._match(values)
         inputs = {s.name: Estimate.of(values[s.name]) for s in self._symbols}
         try:

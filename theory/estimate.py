@@ -1,6 +1,6 @@
 """Estimates: a measured value with its interval, its method and its sample size.
 
-Five families of interval, each recomputed at whatever level a table of verdicts asks for:
+Four families of interval, each recomputed at whatever level a table of verdicts asks for:
 `enclosure` (certain: exact values and stated rounding errors), `student` (means and slopes), `binomial`
 (Clopper-Pearson), `order` (distribution-free quantiles). Only an int, a Fraction or an enclosure is exact.
 """
@@ -122,7 +122,7 @@ class Estimate:
         """
         sample = np.sort(_real("sample", sample))
         checks.vector("sample", sample)
-        q = checks.number("q", q, 0, 1, open_low=True)
+        q = checks.number("q", q, 0, 1, open_low=True, open_high=True)
         value = float(np.quantile(sample, q))
         method = method or f"{q:g}-quantile, order statistics"
         return cls(value, "order", {"sample": sample, "q": q}, method, len(sample))
@@ -188,7 +188,7 @@ class Estimate:
         Raises:
             InvalidInput: level outside (0, 1).
         """
-        level = checks.number("level", level, 0, 1, open_low=True)
+        level = checks.number("level", level, 0, 1, open_low=True, open_high=True)
         return _INTERVALS[self.family](self, level)
 
     def to_json(self) -> dict[str, Any]:

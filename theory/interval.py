@@ -229,13 +229,13 @@ def truth(
         Integer array of the boxes' common shape.
 
     Raises:
-        TypeError: any other kind of relation.
+        InvalidInput: any other kind of relation.
     """
     shape = bounds[0][0].shape if bounds else ()
     if relation in (sp.true, sp.false):
         return np.full(shape, 1 if relation == sp.true else -1)
     if not isinstance(relation, sp.core.relational.Relational):
-        raise TypeError(f"a single sympy relation is needed, got {relation}")
+        checks.fail("condition", "one sympy relation, True or False", relation, "split a conjunction into its parts")
     own = [number for number, symbol in enumerate(symbols) if symbol in relation.free_symbols]
     names, ends = [symbols[number] for number in own], [bounds[number] for number in own]
     (low, high), (other_low, other_high) = enclose([relation.lhs, relation.rhs], names, ends)

@@ -36,7 +36,7 @@ def epochs(
     images: Array,
     labels: Array,
     *,
-    rate: float,
+    learning_rate: float,
     batch: int,
     momentum: float = 0.9,
     seed: int = 0,
@@ -50,7 +50,7 @@ def epochs(
         network: with one score per class, (n, classes); it sets dtype and device.
         images: (n, ...) as the network wants them.
         labels: class of each example, (n,) integers from 0.
-        rate: learning rate, > 0.
+        learning_rate: > 0.
         batch: examples per step, >= 1.
         momentum: of Polyak's heavy ball, in [0, 1).
         seed: of the stream "order of the batches", >= 0.
@@ -61,7 +61,7 @@ def epochs(
 
     Example:
         >>> linear = torch.nn.Linear(2, 2)
-        >>> run = epochs(linear, [[0.0, 1.0], [1.0, 0.0]], [0, 1], rate=0.5, batch=1)
+        >>> run = epochs(linear, [[0.0, 1.0], [1.0, 0.0]], [0, 1], learning_rate=0.5, batch=1)
         >>> losses = [now.loss for now, _ in zip(run, range(30))]
         >>> losses[-1] < 0.1
         True
@@ -78,20 +78,20 @@ def epochs(
     if not torch.equal(classes, classes.round()) or classes.min() < 0 or classes.max() >= scores.shape[1]:
         wanted = f"whole numbers from 0 to {scores.shape[1] - 1}, one per score"
         checks.fail("labels", wanted, sorted(set(classes.tolist()))[-3:], "number the classes from 0")
-    rate = checks.number("rate", rate, low=0, open_low=True)
+    learning_rate = checks.number("learning_rate", learning_rate, low=0, open_low=True)
     batch = checks.integer("batch", batch, minimum=1)
     momentum = checks.number("momentum", momentum, 0, 1)
     if momentum == 1:
         checks.fail("momentum", "a number below 1", momentum, "0.9 is common")
     order = seeding.torch_generator("order of the batches", seed)
-    return _passes(copy.deepcopy(network), X, classes.to(home.device).long(), rate, batch, momentum, order)
+    return _passes(copy.deepcopy(network), X, classes.to(home.device).long(), learning_rate, batch, momentum, order)
 
 
 def _passes(
     network: torch.nn.Module,
     X: Float[Tensor, "n ..."],
     classes: Tensor,
-    rate: float,
+    learning_rate: float,
     batch: int,
     momentum: float,
     order: torch.Generator,
@@ -109,8 +109,8 @@ def _passes(
             with torch.no_grad():  # five lines of arithmetic; torch.optim would take two seconds to import
                 for weight, velocity, gradient in zip(weights, velocities, gradients, strict=True):
                     velocity.mul_(momentum).add_(gradient)
-                    weight.sub_(velocity, alpha=rate)
+                    weight.sub_(velocity, alpha=learning_rate)
             total += entropy.detach() * len(rows)
         number, loss = number + 1, float(total) / len(X)
         if not loss < float("inf"):
-            checks.fail("rate", "a learning rate at which the loss stays finite", rate, "try a tenth of it")
+            checks.fail("learning_rate", "one at which the loss stays finite", learning_rate, "try a tenth of it")

@@ -90,6 +90,8 @@ class TwoLayer(torch.nn.Module):
         width = checks.integer("width", width, minimum=1)
         dimension = checks.integer("dimension", dimension, minimum=1)
         checks.choice("output", output, ("balanced", "ones", "random"))
+        if dtype not in (torch.float32, torch.float64):
+            checks.fail("dtype", "torch.float32 or torch.float64", str(dtype), "use one of them")
         if paired and output != "balanced":
             checks.fail("output of a paired network", "balanced", output, "drop paired=True, or output=")
         if width % 2 and output == "balanced":

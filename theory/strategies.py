@@ -154,7 +154,7 @@ def check(claim: Claim, *, level: float = 0.99, examples: int | None = None, **v
         ClaimViolated: the claim is violated.
         InvalidInput: as `Claim.check`.
     """
-    level = checks.number("level", level, 0, 1, open_low=True)
+    level = checks.number("level", level, 0, 1, open_low=True, open_high=True)
     running = settings.default  # inside a test: the settings of that test
     if examples is None:
         examples = running.max_examples if running else 1

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from theory import covariance, early_stopping
 from theory.checks import InvalidInput
 from theory.networks import TwoLayer
+from theory.papers.li2020 import overfitting
 
 SMOOTH = ("softplus", "erf", "tanh", "gelu")
 
@@ -106,3 +107,17 @@ def test_quadratic_root_and_refusals():
     ]:
         with pytest.raises(InvalidInput, match=message):
             call()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_doors_say_what_claim_c6_says(seed):
+    """One formula, two doors: these functions and the claims' sympy statements give the same numbers."""
+    network, after, X1, X2, gaps = moved_pair(seed, SMOOTH[seed % 4], 1)
+    stated = {
+        verdict.claim.id: verdict.right.value.item()
+        for verdict in overfitting.check_overfitting(network, after, X1[0], X2[0])
+        if verdict.claim.id in ("C6.quadratic", "C6.linear", "C6.norm")
+    }
+    computed = early_stopping.distance_bound(network, X1[0], X2[0], gaps[0])
+    for name in ("quadratic", "linear", "norm"):
+        assert getattr(computed, name) == pytest.approx(stated[f"C6.{name}"], rel=1e-9)

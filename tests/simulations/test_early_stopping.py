@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray
 
 from simulations.early_stopping import EarlyStopping
 from theory.checks import InvalidInput
@@ -40,6 +41,16 @@ def test_verdicts_follow_the_accuracies() -> None:
     lost = long.assign(accuracy_true=long.accuracy_true * 0 + 0.5)
     statuses = {verdict.claim.id: verdict.status for verdict in shown.verdicts(lost)}
     assert statuses == {"turn.rise": Status.VIOLATED, "turn.turn": Status.VIOLATED, "turn.fall": Status.HOLDS}
+
+
+def test_a_share_at_the_bound_is_decided_exactly() -> None:
+    simulation = EarlyStopping(seeds=1, activations=("erf",), early=80, steps=8000)
+    steps, accuracies = [0, 80, 8000], [[[0.5, 392 / 400, 360 / 400]]]
+    results = xarray.Dataset(
+        {"accuracy_true": (("seed", "activation", "step"), np.array(accuracies))},
+        {"seed": [0], "activation": ["erf"], "step": steps},
+    )
+    assert [verdict.status for verdict in simulation.verdicts(results)] == [Status.HOLDS] * 3
 
 
 @pytest.mark.parametrize(

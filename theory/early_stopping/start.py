@@ -70,7 +70,10 @@ def recovery_width(C: Array, activation: str | Activation, *, failure: float, pa
         >>> recovery_width([[1.0, 0.0], [0.0, 1.0]], "softplus", failure=0.2)
         5594
     """
-    activation, failure = activations.get(activation), checks.number("failure", failure, low=0, high=1, open_low=True)
+    activation, failure = (
+        activations.get(activation),
+        checks.number("failure", failure, low=0, high=1, open_low=True, open_high=True),
+    )
     _smooth(activation)
     (C,), _ = arrays.tensors(C=C)
     clusters, least = len(C), float(covariance.least_eigenvalue(C, activation))

@@ -6,6 +6,7 @@ with one flag per field; `execute` is what that command and `python -m simulatio
 
 import dataclasses
 import importlib.metadata
+import itertools
 import json
 import platform
 import sys
@@ -207,7 +208,8 @@ def main(kind: type[Simulation], arguments: list[str] | None = None) -> int:
     from theory.lab import report
 
     arguments = sys.argv[1:] if arguments is None else arguments
-    full = " --profile full" in " ".join(["", *arguments]).replace("=", " ")
+    words = " ".join(arguments).replace("--profile=", "--profile ").split()
+    full = [after for flag, after in itertools.pairwise(words) if flag == "--profile"][-1:] == ["full"]
     command = dataclasses.make_dataclass(
         "Command",
         [
