@@ -103,6 +103,14 @@ def test_random_sweep_shares_its_error_over_the_points() -> None:
     assert many.left.high.max() > alone.left.high.max()
 
 
+def test_two_random_symbols_share_the_error() -> None:
+    both = Claim("test.both", "", sp.Le(A, B), {"A": "", "B": ""})
+    sample = [0.0, 1.0, 0.5, 0.2]
+    together = both.check(A=Estimate.mean(sample), B=Estimate.mean(sample), level=0.9)
+    alone = both.check(A=Estimate.mean(sample), B=9.0, level=0.95)
+    assert together.left.high == pytest.approx(alone.left.high, rel=1e-12)  # .1 split in two is .05 each
+
+
 def test_identity_tolerance_is_relative_to_the_scale() -> None:
     assert status(IDENTITY, A=1.0, B=1.0 + 1e-11) == Status.HOLDS
     assert status(IDENTITY, A=1.0, B=1.0 + 1e-9) == Status.VIOLATED

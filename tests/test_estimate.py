@@ -41,6 +41,18 @@ def test_intervals_cover_at_their_level_and_a_narrowed_one_does_not() -> None:
     assert not coverage(narrowed, repeats, level)
 
 
+def test_regression_has_two_degrees_of_freedom_fewer_than_points() -> None:
+    x, y = np.array([1.0, 2.0, 4.0, 8.0]), np.array([1.0, 2.2, 3.9, 8.1])
+    line = stats.linregress(np.log(x), np.log(y))
+    half = stats.t.ppf(0.995, 2) * line.stderr
+    assert Estimate.exponent(x, y).interval(0.99) == pytest.approx((line.slope - half, line.slope + half), rel=1e-9)
+
+
+def test_a_computed_value_is_rounded_outward() -> None:
+    low, high = Estimate.computed(1.0, error=2.0**-60).interval()
+    assert low < 1.0 < high  # 1 - 2^-60 rounds to 1: without outward rounding the interval would be a point
+
+
 def test_replicated_slopes_use_the_replicates_spread() -> None:
     x = np.array([1.0, 2.0, 4.0])
     slopes = np.array([0.9, 1.0, 1.2])

@@ -56,6 +56,16 @@ def test_holm_still_decides_what_is_clear_and_leaves_certain_rows_alone() -> Non
     assert clear.significance() < 1e-10 < 1e-3 < marginal.significance() < 1e-2
 
 
+def test_holm_is_more_than_bonferroni() -> None:
+    """A row that a hundredth split over all rows would not decide is decided once a clearer row is out of the way."""
+    clear = BELOW.check(m=Estimate.proportion(0, 2000), limit=0.5)
+    middling = BELOW.check(m=Estimate.proportion(36, 100), limit=0.5)
+    significance = middling.significance()
+    assert 0.005 < significance < 0.01
+    assert Verdicts([clear, middling]).statuses() == [Status.HOLDS, Status.HOLDS]
+    assert Verdicts([middling, middling]).statuses() == [Status.INCONCLUSIVE] * 2
+
+
 def test_family_and_unexpected() -> None:
     good, bad = BELOW.check(m=0.5, limit=1), BELOW.check(m=2.0, limit=1)
     refuted, surviving = ABOVE.check(m=0.5, limit=1), ABOVE.check(m=2.0, limit=1)

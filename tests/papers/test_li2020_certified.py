@@ -90,6 +90,9 @@ def test_beyond_the_ball_nothing_is_certified():
 
 def test_trajectories_that_c9_cannot_judge_are_refused():
     data, labels, trajectory, found = run(0.2)
+    elsewhere = dataclasses.replace(found, start=dataclasses.replace(found.start, sigma=2 * found.start.sigma))
+    with pytest.raises(InvalidInput, match="the network that you train"):
+        certified.check_certificate(data, labels, trajectory, elsewhere)
     clean = label_noise.corrupt(data, 0.0)
     with pytest.raises(InvalidInput, match="labels that it was trained on"):
         certified.check_certificate(data, clean, trajectory)

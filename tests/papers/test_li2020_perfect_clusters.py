@@ -94,10 +94,27 @@ def test_broken_runs_are_caught(run):
     slower = dataclasses.replace(trajectory, step=0.8 * trajectory.step)
     assert judged(judge(pc.check_perfect_clusters, slower, data, labels), "C1.weighted_descent") == VIOLATED
     bump = 1e-6 * np.arange(len(data.y))
+    moved = trajectory.residuals + bump
     bent = dataclasses.replace(
-        trajectory, residuals=trajectory.residuals + bump, predictions=trajectory.predictions + bump
+        trajectory, residuals=moved, predictions=trajectory.predictions + bump, loss=(moved**2).sum(axis=1) / 2
     )
     assert judged(judge(pc.check_perfect_clusters, bent, data, labels), "C1.nuisance_residual") == VIOLATED
+
+
+def test_an_unstable_step_and_a_weighted_run_are_not_judged(run):
+    trajectory, data, labels = run
+    verdicts = judge(pc.check_perfect_clusters, trajectory, data, labels)
+    assert again(verdicts, "C1.weighted_descent", gap=1.0, rise=1.0).status == OUT_OF_SCOPE
+    weighted = dataclasses.replace(trajectory, loss=3 * trajectory.loss)
+    with pytest.raises(checks.InvalidInput, match="without weights"):
+        judge(pc.check_perfect_clusters, weighted, data, labels)
+    with pytest.raises(checks.InvalidInput, match="alphas"):
+        pc.check_perfect_clusters(trajectory, data.X, data.clusters, data.y, labels.y, alphas=[5.0, 6.0])
+
+
+def test_sharpness_needs_a_size_that_can_show_it():
+    [verdict] = pc.check_sharp([-1, 0.1, 1], size=7)  # 9/40 of 7 points is no whole number
+    assert verdict.status == OUT_OF_SCOPE
 
 
 def test_broken_measurements_are_caught(run):

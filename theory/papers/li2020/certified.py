@@ -7,6 +7,7 @@ Cf. Li, Soltanolkotabi & Oymak (2020); proofs in paper_notes/li2020.md.
 """
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from theory.claim import Claim, Family, symbols
 from theory.clusterable import ClusterableData
 from theory.descent import Trajectory
 from theory.early_stopping import Certificate
+from theory.early_stopping.start import two_layer
 from theory.estimate import Estimate
 from theory.label_noise import CorruptedLabels
 from theory.networks import TwoLayer
@@ -135,6 +137,12 @@ def check_certificate(
         wanted = f"for the step {trajectory.step}"
         checks.fail("certificate", wanted, certificate.step, "certify the step that you train with")
 
+    start = early_stopping.measure_start(two_layer(trajectory.network0), data.X, data.clusters, data.y, y)
+    of_network = operator.attrgetter("sigma", "support", "nuisance", "lipschitz")
+    if not np.allclose(of_network(start), of_network(certificate.start), rtol=1e-6):
+        wanted = "for this network at W0 on these data"
+        checks.fail("certificate", wanted, "another start", "certify the network that you train")
+
     # beyond the last step that stays in the ball nothing is certified: infinite bounds put it out of scope
     beyond = taus >= len(certificate.a)
     inside = np.minimum(taus, len(certificate.a) - 1)
@@ -203,11 +211,9 @@ def experiment_certificate(budget: str = "small", seed: int = 0) -> Verdicts:
 
 
 def _certify(network: Any, data: ClusterableData, labels: CorruptedLabels, step: float | None) -> Certificate:
-    if not isinstance(network, TwoLayer):
-        checks.fail("network", "a TwoLayer", type(network).__name__, "no other network's constants are known here")
     radius = float(data.distances.max())
     return early_stopping.certificate(
-        network, data.X, data.clusters, data.y, labels.y, radius, step, delta=data.label_separation
+        two_layer(network), data.X, data.clusters, data.y, labels.y, radius, step, delta=data.label_separation
     )
 
 

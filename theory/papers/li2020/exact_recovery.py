@@ -158,7 +158,8 @@ def experiment_exact_recovery(budget: str = "small", seed: int = 0) -> Verdicts:
     verdicts = Verdicts()
     met = (("softplus", 2, 512, True), ("gelu", 3, 2048, True), ("erf", 2, 1024, True), ("softplus", 2, 5594, False))
     for activation, clusters, width, paired in (*met, ("softplus", 2, 32, True), ("relu", 2, 512, True)):
-        for draw in range(seed, seed + (1 if small else 10)):
+        count = 1 if small else 10
+        for draw in range(count * seed, count * (seed + 1)):
             data = clusterable.generate(per_cluster=10, radius=0, centres=np.eye(clusters, clusters + 1), classes=2)
             labels = label_noise.corrupt(data, 0.2, seed=draw)
             network = TwoLayer.initialise(width, clusters + 1, activation, paired=paired, seed=draw)

@@ -38,7 +38,10 @@ from theory.papers.li2020.geometry_claims import (
 from theory.verdict import Status, Verdicts
 
 _SMOOTH = ("softplus", "erf", "tanh", "gelu")
-_GRID = torch.linspace(0.01, 12, 1200, dtype=torch.float64)  # where the symmetries of phi' are measured
+# where the symmetries of phi' are measured: also next to 0, where a shifted kink could hide
+_GRID = torch.cat(
+    [torch.logspace(-9, -2, 60, dtype=torch.float64), torch.linspace(0.01, 12, 1200, dtype=torch.float64)]
+)
 _ROUNDING = 1e-15  # per centre: of an entry of Sigma in closed form, of a distance of unit vectors
 _QUADRATURE = 1e-12  # per centre: of an entry of Sigma where phi' needs quadrature
 

@@ -151,7 +151,7 @@ def check_nearby(
     angle: dict[str, Any] = {"sine": sine_, "eps0": radius}
     verdicts.append(ANGLE.check(off=_measured(rows, "off"), sigma=_measured(rows, "last"), **angle, **record))
     verdicts.append(ANGLE_A_PRIORI.check(E=moved, sigma_c=_measured(rows, "last_centred"), **angle, **record))
-    if len(sets) >= 3:
+    if len(sets) >= 3 and all(np.array_equal(one.centres, sets[0].centres) for one in sets):
         radii = np.array([one.distances.max() for one in sets])
         for words, name in (("move of the Jacobian", "op"), ("singular value K+1", "next"), ("sine", "sine")):
             quantity = _column(rows, name).reshape(len(networks), len(sets))

@@ -130,12 +130,13 @@ def check_fits(fits: Sequence[TwoPointFit], *, largest: float = 0.3) -> Verdicts
     quadratic = next(verdict for verdict in verdicts if verdict.claim is QUADRATIC)
     distances = np.array([fit.distance for fit in ordered]).reshape(len(seeds), len(separations))
     shares = quadratic.right.value.reshape(distances.shape) / distances
-    verdicts.append(TIGHTNESS.check(settings=settings, ratio=Estimate.quantile(shares.min(axis=1))))
 
     curvature = network.activation.gamma2 * float(network.v.abs().max()) * distances / 2
+    bend = float(curvature.max() / (network.activation.gamma1 * float(network.v.norm())))
+    verdicts.append(TIGHTNESS.check(settings=settings, ratio=Estimate.quantile(shares.min(axis=1)), bend=bend))
     linear = (curvature < network.activation.gamma1 * float(network.v.norm()) / 10).all(axis=0)
     used = linear & (np.array(separations) <= largest)
-    if used.sum() >= 2:
+    if used.sum() >= (2 if len(seeds) > 1 else 3):
         inverse = 1 / np.array(separations)[used]
         record = settings | {"points": int(used.sum()), "separations": np.array(separations)[used]}
         verdicts.append(RATE.check(settings=record, p=Estimate.exponent(inverse, distances[:, used])))
@@ -153,7 +154,9 @@ def experiment_overfitting(budget: str = "small", seed: int = 0) -> Verdicts:
     width, draws = (4096, 14) if small else (16384, 20)
     verdicts = Verdicts()
     for activation in ("softplus", "erf", "tanh"):
-        fits = two_points.fits(activation, SMALL if small else FULL, width=width, seeds=range(seed, seed + draws))
+        fits = two_points.fits(
+            activation, SMALL if small else FULL, width=width, seeds=range(draws * seed, draws * (seed + 1))
+        )
         verdicts += check_fits(fits)
         if activation == "softplus" or not small:
             verdicts += compare_with_descent(activation, width=512 if small else width, seed=seed)

@@ -49,19 +49,21 @@ PAIRS = NETWORK | {
 }
 FITS = {
     "p": "exponent of ||W - W0||_F in 1/eps0 over two-point fits [1]",
+    "bend": "largest Gamma2 ||v||_inf D / 2 over Gamma1 ||v||_2, among these fits [1]",
     "ratio": "median over initialisations of the least bound / ||W - W0||_F over eps0 [1]",
 }
 NOTATION = {"G1": r"\Gamma_1", "G2": r"\Gamma_2", "v2": r"\|v\|_2", "vm": r"\|v\|_\infty", "delta": r"\delta"}
 NOTATION |= {"X": r"\|X\|", "Z": r"\|Z\|", "X1": r"\|X_1\|", "X2": r"\|X_2\|", "z": r"\|z\|"}
 
-D, N, y, c, z, w, G1, G2, v2, vm, r1, r2, b, e, X, Z, X1, X2, s, delta, p, ratio = symbols(
-    "D N y c z w G1 G2 v2 vm r1 r2 b e X Z X1 X2 s delta p ratio"
+D, N, y, c, z, w, G1, G2, v2, vm, r1, r2, b, e, X, Z, X1, X2, s, delta, p, ratio, bend = symbols(
+    "D N y c z w G1 G2 v2 vm r1 r2 b e X Z X1 X2 s delta p ratio bend"
 )
 SMOOTH = (("phi'' is bounded: 1/Gamma2 > 0", sp.Gt(1 / G2, 0)),)
 
 
 def _claim(id: str, title: str, relation: Any, words: Mapping[str, str], **rest: Any) -> Claim:
-    used = {symbol.name for symbol in relation.free_symbols}
+    statements = [relation, *(condition for _, condition in rest.get("hypotheses", ()))]
+    used = {symbol.name for statement in statements for symbol in statement.free_symbols}
     return Claim(
         f"C6.{id}",
         title,
@@ -161,6 +163,7 @@ TIGHTNESS = _claim(
     "the bound C6.quadratic is at least 3/10 of the distance of two-point fits",
     sp.Ge(ratio, sp.Rational(3, 10)),
     FITS,
+    hypotheses=(("the quadratic term is no larger than the linear one", sp.Le(bend, 1, evaluate=False)),),
     reference="measured",
 )
 

@@ -132,6 +132,7 @@ def check_perfect_clusters(
     )
     fixed = spectrum.nuisance_projection((trajectory.residuals + run.observed).T, run.members)
     difference = trajectory.predictions - few_points.predictions[:, run.members]
+    rise = trajectory.worst_decrease / (trajectory.loss[0] or 1.0)
     parameters = sum(weight.numel() for weight in network0.parameters() if weight.requires_grad)
     perfect = {"eps0": Estimate.of(run.spread)} | record
     scaled = perfect | {"scale": float(max(np.abs(run.observed).max(), np.abs(trajectory.predictions).max()))}
@@ -140,8 +141,8 @@ def check_perfect_clusters(
             RANK.check(rank=(full > _CUT * full[:, :1]).sum(1), K=K_, most=min(len(run.X), parameters), **perfect),
             SPECTRUM.check(s2=full[:, :K_], m2=few, **perfect),
             NUISANCE.check(off=np.abs(fixed).max(0), **scaled),
-            WEIGHTED.check(gap=np.abs(difference).max(1), **scaled),
-            LIMIT.check(E=run.error, noise=run.noise, rest=np.abs(run.on_support).max(1), **scaled),
+            WEIGHTED.check(gap=np.abs(difference).max(1), rise=np.maximum(rise, 0), **scaled),
+            LIMIT.check(E=run.error, noise=run.noise, rest=np.abs(run.on_support).max(1) / scaled["scale"], **scaled),
             *_check_labels(run, _fractions(alphas if alphas is not None else [*run.truth, *run.observed]), record),
         ]
     )
@@ -161,8 +162,7 @@ def first_failing_share(alphas: Sequence[Any], size: int | None = None) -> Fract
         Fraction(9, 40)
     """
     labels = _fractions(alphas)
-    if size is None:
-        size = (min(_gaps(labels)) / (2 * (labels[-1] - labels[0]))).denominator
+    size = _least_size(labels) if size is None else size
     size = checks.integer("size", size, minimum=1)
     failing = []
     for own in labels:
@@ -173,6 +173,10 @@ def first_failing_share(alphas: Sequence[Any], size: int | None = None) -> Fract
                 failing.append(Fraction(corrupted, size))
                 break
     return min(failing)
+
+
+def _least_size(labels: Sequence[Fraction]) -> int:
+    return (min(_gaps(labels)) / (2 * (labels[-1] - labels[0]))).denominator
 
 
 def check_sharp(alphas: Sequence[Any], size: int | None = None, **record: Any) -> Verdicts:
@@ -186,6 +190,7 @@ def check_sharp(alphas: Sequence[Any], size: int | None = None, **record: Any) -
     unit = math.lcm(*(label.denominator for label in labels))  # integers: hypotheses are decided by intervals
     gaps = [int(gap * unit) for gap in _gaps(labels)]
     ends: dict[str, Any] = {"delta": min(gaps), "span": sum(gaps), "end": min(gaps[0], gaps[-1])}
+    ends["remainder"] = (_least_size(labels) if size is None else size) * min(gaps) % (2 * sum(gaps))
     return Verdicts([SHARP.check(first=first_, **ends, **record)])
 
 
@@ -202,6 +207,9 @@ def read_run(trajectory: Trajectory, X: Array, clusters: Array, truth: Array, ob
     trained_on = trajectory.predictions - trajectory.residuals
     if np.abs(trained_on - observed).max() > 1e-9 * (1 + np.abs(trajectory.predictions).max()):
         checks.fail("observed", "the labels that the trajectory was trained on", "others", "pass these")
+    plain = (trajectory.residuals[0] ** 2).sum() / 2
+    if abs(trajectory.loss[0] - plain) > 1e-9 * (1 + plain):
+        checks.fail("trajectory", "descent without weights", "weighted descent", "train without weights=")
     _, firsts, members, sizes = np.unique(
         clusters.cpu().numpy(), return_index=True, return_inverse=True, return_counts=True
     )
@@ -219,7 +227,8 @@ def experiment_perfect_clusters(budget: str = "small", seed: int = 0) -> Verdict
     """
     small = checks.choice("budget", budget, ("small", "full")) == "small"
     verdicts = Verdicts()
-    for draw in range(seed, seed + (1 if small else 3)):
+    draws = 1 if small else 3
+    for draw in range(draws * seed, draws * (seed + 1)):
         for activation in ("softplus", "relu") if small else activations.names():
             for rate in (0.2, 0.25):  # the sharp share of the labels -1, .1, 1 is .225
                 data = clusterable.generate(
@@ -240,6 +249,10 @@ def experiment_perfect_clusters(budget: str = "small", seed: int = 0) -> Verdict
 
 def _check_labels(run: ClusteredRun, labels: list[Fraction], record: Mapping[str, Any]) -> list[Verdict]:
     """C1.recovery at the last recorded step and C1.sufficient, cluster by cluster, labels in exact arithmetic."""
+    strangers = {_fraction(y) for y in [*run.truth.tolist(), *run.observed.tolist()]} - set(labels)
+    if strangers:
+        named = ", ".join(sorted(str(float(label)) for label in strangers))
+        checks.fail("labels", "values among alphas", named, "add them to alphas, or leave alphas out")
     won, left, margins, shares = [], [], [], []
     for cluster, size in enumerate(run.sizes.tolist()):
         mine = run.members == cluster

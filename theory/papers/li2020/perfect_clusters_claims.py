@@ -22,7 +22,9 @@ MEANINGS = {
     "gap": "largest difference of the outputs of descent on n points and weighted descent on K points [label]",
     "E": "||f_tau - truth||_inf [label]",
     "noise": "||Pi_+ e||_inf, the largest |mean label noise of a cluster| [label]",
-    "rest": "||Pi_+ r_tau||_inf, what is left to learn [label]",
+    "rest": "||Pi_+ r_tau||_inf, what is left to learn, over the largest label or output [1]",
+    "rise": "largest Loss_{t+1} - Loss_t + ||W_{t+1} - W_t||^2 / (2 eta) up to tau, over the initial loss [1]",
+    "remainder": "n_l delta modulo 2 span, in units of the labels' common denominator [1]",
     "won": "1 if all outputs on the cluster are nearest its own label, else 0 [1]",
     "near": "1 if the cluster's mean observed label is nearest its own label, else 0 [1]",
     "left": "largest distance of an output on the cluster to its mean observed label [label]",
@@ -74,8 +76,8 @@ NOTATION = {
 }
 
 eps0, rank, K, most, s2, m2, off, gap, E, noise = symbols("eps0 rank K most s2 m2 off gap E noise")
-rest, won, near, left, margin, rho, delta, span, first, end = symbols(
-    "rest won near left margin rho delta span first end"
+rest, rise, won, near, left, margin, rho, delta, span, first, end, remainder = symbols(
+    "rest rise won near left margin rho delta span first end remainder"
 )
 sigma, L, beta, eta, r0, r, tau, path, smallest = symbols("sigma L beta eta r0 r tau path smallest")
 fail, p, k, lam, C, G1, G2, total, flat, lag, top = symbols("fail p k lam C G1 G2 sum flat lag top")
@@ -122,6 +124,8 @@ WEIGHTED = _claim(
     "C1.weighted_descent",
     "descent on n points is weighted descent on K points with mean labels: the same outputs",
     sp.Eq(gap, 0, evaluate=False),
+    # exact arithmetic needs no more than PERFECT; an unstable step multiplies rounding errors without bound
+    (PERFECT, ("every step lowers the loss by ||W_{t+1} - W_t||^2 / (2 eta)", sp.Le(rise, sp.Rational(1, 10**10)))),
     kind="identity",
 )
 LIMIT = _claim(
@@ -140,7 +144,7 @@ RECOVERY = _claim(
 )
 SUFFICIENT = _claim(
     "C1.sufficient",
-    "a share rho < delta/(2 span), so rho < delta/4, leaves a cluster's mean label nearest its own label",
+    "a share rho < delta/(2 span) leaves a cluster's mean label nearest its own label",
     sp.Ge(margin, delta / 2 - rho * span, evaluate=False),
     (),
     vacuous=sp.Ge(rho * span, delta / 2, evaluate=False),
@@ -149,7 +153,10 @@ SHARP = _claim(
     "C1.sharp",
     "the share delta/(2 span) is sharp: 1/2 for two labels, 9/40 for -1, 1/10, 1",
     sp.Eq(first, delta / (2 * span)),
-    (("the least gap of the labels is at an end, as with two or three labels", sp.Eq(end, delta)),),
+    (
+        ("the least gap of the labels is at an end, as with two or three labels", sp.Eq(end, delta)),
+        ("the cluster has a size at which that share is a whole number of points", sp.Eq(remainder, 0)),
+    ),
     kind="identity",
 )
 

@@ -118,7 +118,8 @@ def experiment_residuals(budget: str = "small", seed: int = 0) -> Verdicts:
     """
     small = checks.choice("budget", budget, ("small", "full")) == "small"
     verdicts = Verdicts()
-    for draw in range(seed, seed + (1 if small else 5)):
+    draws = 1 if small else 5
+    for draw in range(draws * seed, draws * (seed + 1)):
         for activation in ("softplus", "relu") if small else activations.names():
             data = clusterable.generate(
                 3, 3, 6, per_cluster=10, radius=0.1, alphas=[-1, 0.1, 1], antipodal_separation=0.7, seed=draw

@@ -180,7 +180,7 @@ def experiment_scaling(budget: str = "small", seed: int = 0) -> Verdicts:
         seed: of the first initialisation.
     """
     small = checks.choice("budget", budget, ("small", "full")) == "small"
-    width, seeds = (2048, range(seed, seed + 6)) if small else (32768, range(seed, seed + 8))
+    width, seeds = (2048, range(6 * seed, 6 * seed + 6)) if small else (32768, range(8 * seed, 8 * seed + 8))
     angles = (1.4, 1.0, 0.7, 0.5) if small else (1.4, 1.0, 0.7, 0.4)
     counts = (2, 4, 8, 16)
     families = {
@@ -194,7 +194,8 @@ def experiment_scaling(budget: str = "small", seed: int = 0) -> Verdicts:
             verdicts += check_scaling(sweep(sets, activation, width=width, seeds=seeds, centres=name))
     for activation in ("erf",) if small else ("erf", "gelu", "relu"):
         least = [float(covariance.least_eigenvalue(pair(angle), activation)) for angle in angles]
-        draws = range(seed, seed + (4 if small else 20))
+        count = 4 if small else 20
+        draws = range(count * seed, count * (seed + 1))
         radii = np.array([[largest_radius(angle, activation, seed=draw) for angle in angles] for draw in draws])
         verdicts += check_radius(least, radii, settings={"activation": activation, "draws": len(radii)})
     return verdicts
