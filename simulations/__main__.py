@@ -21,8 +21,14 @@ def main() -> int:
     longest_first = sorted(chosen, key=lambda simulation: -simulation.quick_seconds)
     try:
         return report.run(longest_first, options.output, checks.integer("jobs", options.jobs, minimum=1))
-    except (checks.InvalidInput, OSError) as error:
+    except checks.InvalidInput as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(
+            f"error: output: expected a folder that can be written, got {error}; choose another --output",
+            file=sys.stderr,
+        )
         return 2
 
 

@@ -117,7 +117,10 @@ def _verify(chosen: Sequence[Selection], budget: str, seed: int, as_json: bool) 
     elif verdicts:
         console.print(report.table(verdicts))
     status = report.conclude(verdicts, console)
-    return 130 if interrupted else status
+    if interrupted:
+        console.print("interrupted: what was finished is above")
+        return 130
+    return status
 
 
 if __name__ == "__main__":

@@ -224,7 +224,7 @@ class Verdict:
 
     def _repr_latex_(self) -> str:
         sides = f"{self.left.at(self.worst())}", f"{self.right.at(self.worst())}"
-        return rf"{self.claim.latex()} \quad \text{{{self.status}: {sides[0]} against {sides[1]}}}"
+        return rf"{self.claim.latex()[:-1]} \quad \text{{{self.status}: {sides[0]} against {sides[1]}}}$"
 
 
 class Verdicts(list[Verdict]):

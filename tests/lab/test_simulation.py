@@ -93,8 +93,9 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
 
 def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert report.run([Toy(seeds=5, interrupt_at=2), Toy(seeds=1)], tmp_path) == 130
-    record = json.loads((tmp_path / "toy.json").read_text())
+    record = json.loads((tmp_path / "toy_interrupted.json").read_text())
     assert record["seeds"] == [0, 1] and record["interrupted"]
+    assert not (tmp_path / "toy.json").exists()  # a complete result would still be there
     assert "interrupted" in capsys.readouterr().out
     assert report.run([Toy(seeds=5, interrupt_at=0)], tmp_path / "none") == 130
     assert list((tmp_path / "none").iterdir()) == []

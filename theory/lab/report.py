@@ -24,7 +24,7 @@ STYLES = {
 }
 
 # Least widths: on a narrow terminal the settings give way first.
-_COLUMNS = {"claim": 18, "status": 12, "points": 7, "measured": 11, "": 2, "bound": 11, "tightness": 9, "draws": 5}
+_COLUMNS = {"claim": 18, "status": 12, "points": 7, "measured": 11, "bound": 13, "tightness": 9, "draws": 5}
 _COLUMNS |= {"settings": 0}
 
 
@@ -40,7 +40,7 @@ def table(verdicts: Verdicts, title: str = "") -> Table:
         words = f"{status} (as known)" if known else str(status)
         tightness = "" if row["tightness"] != row["tightness"] else f"{row['tightness']:.3f}"
         draws = str(row["draws"] or "")
-        cells = (row["points"], row["measured"], row["relation"], row["bound"], tightness, draws, row["settings"])
+        cells = (row["points"], row["measured"], f"{row['relation']} {row['bound']}", tightness, draws, row["settings"])
         shown.add_row(row["claim"], f"[{STYLES[status]}]{words}[/]", *map(escape, cells))
     return shown
 
@@ -57,8 +57,9 @@ def conclude(verdicts: Verdicts, console: Console) -> int:
     Returns:
         0, or 1 where there are such rows.
     """
-    console.print(", ".join(f"{count} {status}" for status, count in verdicts.counts().items()))
     unexpected = verdicts.unexpected()
+    known = " (all as known)" if verdicts.counts()["violated"] and not unexpected else ""
+    console.print(", ".join(f"{n} {status}{known * (status == 'violated')}" for status, n in verdicts.counts().items()))
     for verdict in unexpected:
         console.print(f"[bold red]unexpected[/]: {verdict.explain()}", highlight=False)
     return 1 if unexpected else 0

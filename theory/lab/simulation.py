@@ -157,11 +157,13 @@ def execute(simulation: Simulation, output: Path = Path("figures"), progress: An
     files: list[Path] = []
     trouble = None
     try:
-        files = figures.save(drawn, output / simulation.name)
-        with figures.replacing(output / f"{simulation.name}.json") as part:
+        # what Ctrl-C left must not take the place of a complete result
+        name = simulation.name + "_interrupted" * interrupted
+        files = figures.save(drawn, output / name)
+        with figures.replacing(output / f"{name}.json") as part:
             lines = (f" {json.dumps(name)}: {json.dumps(value)}" for name, value in record.items())
             part.write_text("{\n" + ",\n".join(lines) + "\n}\n")  # a line per entry: short, and its diff is readable
-        files.append(output / f"{simulation.name}.json")
+        files.append(output / f"{name}.json")
     except OSError as error:
         files, trouble = [], error
     return Outcome(results, verdicts, files, seconds, interrupted, trouble)
@@ -227,8 +229,14 @@ def main(kind: type[Simulation], arguments: list[str] | None = None) -> int:
             config=(tyro.conf.OmitArgPrefixes,),
         )
         return report.run([options.settings], options.output)
-    except (checks.InvalidInput, OSError) as error:
+    except checks.InvalidInput as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(
+            f"error: output: expected a folder that can be written, got {error}; choose another --output",
+            file=sys.stderr,
+        )
         return 2
 
 
