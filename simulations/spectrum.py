@@ -177,7 +177,7 @@ class Spectrum(Simulation):
             shown = results.energy.sel(space=space, step=results.step > 0).transpose("seed", "step")
             figure.band(right, shown.step.values, shown.values, space, geometric=True, linestyle=("-", "--")[number])
         right.set(xscale="log", yscale="log", xlabel="gradient steps", ylabel="residual energy / initial",
-                  title="residual")  # fmt: skip
+                  title="residual (geometric mean)")  # fmt: skip
         right.legend(loc="center right")
         fig.suptitle(
             figure.seeds_note(results.sizes["seed"]) + rf"; middle and right: $\varepsilon_0$ = {self.radii[-1]:g}",
