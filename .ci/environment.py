@@ -72,7 +72,7 @@ def install(python: Path, mark: Path) -> None:
     """Install the project with its test tools at the pinned versions, then sign the mark."""
     before = mark.read_text()
     mark.write_text("unfinished\n")
-    requirements = ("--editable", f"{ROOT}[test]", "--constraint", str(ROOT / "constraints.txt"))
+    requirements = ("--editable", f"{ROOT}[test,gpu]", "--constraint", str(ROOT / "constraints.txt"))
     status = subprocess.run([python, "-m", "pip", "install", *requirements]).returncode
     if status > 0:  # pip refused and said why; it was not cut short, so what worked before still does
         mark.write_text(before)

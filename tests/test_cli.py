@@ -4,10 +4,12 @@ import json
 from typing import Any
 
 import pytest
+import torch
 
 from theory import claim, cli
 from theory.checks import InvalidInput
 from theory.claim import Family, load_table
+from theory.kernels import compiling
 from theory.verdict import Status, Verdicts
 
 
@@ -69,6 +71,17 @@ def test_verify_fails_on_the_unexpected_and_keeps_what_ctrl_c_left(
     assert cli.main(["verify", "--seed", "3"]) == 130
     assert "X.one" in capsys.readouterr().out
     assert good is not other
+
+
+def test_kernels_says_what_this_machine_has(capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["kernels", "--compile", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [path["path"] for path in found["paths"]] == ["reference", "cpu", "gpu"]
+    assert found["paths"][0]["available"]
+    assert found["paths"][2]["available"] == torch.cuda.is_available()
+    assert bool(found["compiled"]) == compiling.available()
+    assert cli.main(["kernels"]) == 0
+    assert "plain torch" in capsys.readouterr().out
 
 
 def test_find_loads_the_papers() -> None:

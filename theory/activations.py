@@ -39,6 +39,7 @@ class Activation:
         dual: closed form (X (n, d), Y (m, d)) -> E phi'(Xg) phi'(Yg)^T (n, m). Left out: quadrature.
         nodes: Gauss-Hermite nodes per axis that the quadrature needs for 1e-12 on unit vectors.
         odd: phi(-z) = -phi(z), so that antipodal centres make the neural covariance singular.
+        rectifier: s where phi(z) = max(z, 0) + s min(z, 0), which `theory.kernels` computes by counting; None elsewhere.
 
     Raises:
         InvalidInput: no name, phi or its derivative not callable, a constant not positive.
@@ -57,6 +58,7 @@ class Activation:
     dual: DualKernel | None = field(default=None, kw_only=True)
     nodes: int = field(default=80, kw_only=True)
     odd: bool = field(default=False, kw_only=True)
+    rectifier: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -116,6 +118,7 @@ def leaky_relu(slope: float) -> Activation:
         gamma1=max(1.0, abs(slope)),
         gamma2=math.inf,
         dual=functools.partial(_rectified_dual, slope=slope),
+        rectifier=slope,
     )
 
 
@@ -332,5 +335,6 @@ _BY_NAME = {
         gamma1=1.0,
         gamma2=math.inf,
         dual=functools.partial(_rectified_dual, slope=0.0),
+        rectifier=0.0,
     ),
 }

@@ -1,9 +1,10 @@
-"""The `theory` command: list the claims, explain one, verify them.
+"""The `theory` command: list the claims, explain one, verify them; say which fast paths this machine has.
 
     theory claims                 every claim: id, kind, where its constants come from, title
     theory claims C6              statement, symbols, hypotheses, reference, place of the proof
     theory verify C1 C6           run the checks of these families on objects that they make themselves
     theory verify --budget full   all of them, at full size
+    theory kernels --compile      the fast paths that this machine has; compile them ahead of their first use
 
 `--json` prints the same as JSON.
 """
@@ -35,9 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verify.add_argument("ids", nargs="*", metavar="ID", help="families or members; all by default")
     verify.add_argument("--budget", choices=("small", "full"), default="small", help="small: seconds; full: minutes")
     verify.add_argument("--seed", type=int, default=0)
-    for command in (listing, verify):
+    paths = commands.add_parser("kernels", help="which fast paths this machine has")
+    paths.add_argument("--compile", action="store_true", help="compile them now; later processes find them on the disk")
+    for command in (listing, verify, paths):
         command.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
+    if options.command == "kernels":
+        return _kernels(options.compile, options.json)
     try:
         chosen = [_select(id) for id in options.ids] or [(family, family.members) for family in families()]
         if options.command == "claims":
@@ -121,6 +126,50 @@ def _verify(chosen: Sequence[Selection], budget: str, seed: int, as_json: bool) 
         console.print("interrupted: what was finished is above")
         return 130
     return status
+
+
+def _kernels(compile_now: bool, as_json: bool) -> int:
+    from theory import kernels  # these three import torch, which the other commands can do without
+    from theory.kernels import compiling
+
+    console = report.terminal(stderr=as_json)
+    if compile_now and compiling.available():
+        with console.status("compiling"):
+            _use_every_door()
+    paths = [{"path": path.name, "available": path.available, "what": path.note} for path in kernels.paths()]
+    calls = compiling.first_calls()
+    if as_json:
+        compiled = {name: {"seconds": call.seconds, "cached": call.cached} for name, call in calls.items()}
+        print(json.dumps({"paths": paths, "compiled": compiled}, indent=1))
+        return 0
+    table = Table(show_edge=False, pad_edge=False)
+    for name in ("path", "available", "what"):
+        table.add_column(name)
+    for row in paths:
+        table.add_row(str(row["path"]), "yes" if row["available"] else "no", str(row["what"]))
+    console.print(table)
+    for name, call in calls.items():
+        origin = " (from the disk)" if call.cached else ""
+        console.print(f"{name}: ready after {call.seconds:.2f} s{origin}", markup=False)
+    if compile_now and not compiling.available():
+        console.print("nothing to compile: numba is not installed, or switched off")
+    return 0
+
+
+def _use_every_door() -> None:
+    """Call whatever has a compiled path once in each dtype, at the least size that takes it."""
+    import torch
+
+    from theory import covariance, descent, kernels
+    from theory.networks import TwoLayer
+
+    for dtype in (torch.float32, torch.float64):
+        X = torch.ones(300, 8, dtype=dtype)
+        for paired in (False, True):
+            network = TwoLayer.initialise(1024, 8, "relu", paired=paired, dtype=dtype)
+            descent.train(network, X, X[:, 0], step=1e-6, steps=2)
+        covariance.empirical_kernel(X, network)
+        covariance.empirical_kernel(X, kernels.Rows(width=1024, dimension=8, seed=0), activation="relu", other=X)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ from jaxtyping import Float
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
-from theory import arrays, checks
+from theory import arrays, checks, kernels
 from theory.activations import Activation
 from theory.arrays import Array
+from theory.kernels import CHUNK_BYTES, Precision, symmetric
 
-CHUNK_BYTES = 2**26
 _MATRIX_BYTES = 2**31
 
 
@@ -50,8 +50,11 @@ class Jacobian(LinearOperator):
         """J as a tensor, however large."""
 
     @abstractmethod
-    def kernel(self) -> Float[Tensor, "n n"]:
-        """J J^T as a tensor, exactly symmetric."""
+    def kernel(self, other: Tensor | None = None, precision: Precision = "exact") -> Float[Tensor, "n m"]:
+        """J J^T as a tensor, exactly symmetric; with the inputs of another batch, J times that batch's J^T.
+
+        `precision` is that of `theory.kernels.gram`; only a two-layer network knows more than one.
+        """
 
     @abstractmethod
     def forward_product(self, directions: Float[Tensor, "p q"]) -> Float[Tensor, "n q"]:
@@ -92,13 +95,11 @@ class TwoLayerJacobian(Jacobian):
         """J as a tensor, however large."""
         return (self._slopes(slice(None))[:, :, None] * self.X[:, None, :]).flatten(1)
 
-    def kernel(self) -> Tensor:
-        """J J^T, exactly symmetric."""
-        gram = self.X.new_zeros(len(self.X), len(self.X))
-        for units in self._chunks():
-            slopes = self._slopes(units)
-            gram.addmm_(slopes, slopes.T)
-        return symmetric(gram.mul_(self.X @ self.X.T))
+    def kernel(self, other: Tensor | None = None, precision: Precision = "exact") -> Tensor:
+        """J J^T, exactly symmetric; with another batch (m, d), J times that batch's J^T."""
+        return kernels.gram(
+            self.X, self.W, self.v, self.activation, other, precision=precision, chunk_bytes=self.chunk_bytes
+        )
 
     def forward_product(self, directions: Tensor) -> Tensor:
         """J times q directions in weight space, (p, q) -> (n, q)."""
@@ -147,19 +148,21 @@ class ModuleJacobian(Jacobian):
 
     def explicit(self) -> Tensor:
         """J as a tensor, however large."""
-        return torch.cat([self._rows(examples) for examples in self._chunks()])
+        return torch.cat([self._rows(self.X[examples]) for examples in self._chunks(len(self.X))])
 
-    def kernel(self) -> Tensor:
-        """J J^T, exactly symmetric."""
-        kernel = self.X.new_empty(self.shape[0], self.shape[0])
-        chunks = list(self._chunks())
-        for i, left in enumerate(chunks):
-            rows = self._rows(left)
-            for right in chunks[i:]:
-                block = rows @ (rows if right is left else self._rows(right)).T
+    def kernel(self, other: Tensor | None = None, precision: Precision = "exact") -> Tensor:
+        """J J^T, exactly symmetric; with another batch (m, ...), J times that batch's J^T."""
+        X, Y = self.X, self.X if other is None else other
+        kernel = X.new_empty(len(X) * self.outputs, len(Y) * self.outputs)
+        chunks = list(self._chunks(len(Y)))
+        for i, left in enumerate(self._chunks(len(X))):
+            rows = self._rows(X[left])
+            for right in chunks[i:] if other is None else chunks:
+                block = _products(rows, rows if other is None and right == left else self._rows(Y[right]))
                 kernel[self._place(left), self._place(right)] = block
-                kernel[self._place(right), self._place(left)] = block.T
-        return symmetric(kernel)
+                if other is None:
+                    kernel[self._place(right), self._place(left)] = block.T
+        return symmetric(kernel) if other is None else kernel
 
     def forward_product(self, directions: Tensor) -> Tensor:
         """J times q directions in weight space, (p, q) -> (n, q)."""
@@ -184,11 +187,11 @@ class ModuleJacobian(Jacobian):
             checks.fail("module's output", f"one row per example ({len(X)}, ...)", shape, "return a tensor of outputs")
         return result.reshape(len(X), -1)
 
-    def _rows(self, examples: slice) -> Tensor:
+    def _rows(self, X: Tensor) -> Tensor:
         def one(weights: dict[str, Tensor], x: Tensor) -> Tensor:
             return self._evaluate(weights, x[None])[0]
 
-        parts = torch.func.vmap(torch.func.jacrev(one), in_dims=(None, 0))(self.weights, self.X[examples])
+        parts = torch.func.vmap(torch.func.jacrev(one), in_dims=(None, 0))(self.weights, X)
         return torch.cat([part.flatten(0, 1).flatten(1) for part in parts.values()], dim=1)
 
     def _split(self, direction: Tensor) -> dict[str, Tensor]:
@@ -196,15 +199,18 @@ class ModuleJacobian(Jacobian):
         parts = zip(self.weights.items(), direction.split(sizes), strict=True)
         return {name: part.reshape(weight.shape) for (name, weight), part in parts}
 
-    def _chunks(self) -> Iterator[slice]:
+    def _chunks(self, examples: int) -> Iterator[slice]:
         # two blocks of rows and the gradients they are gathered from are alive at once
         step = max(1, self.chunk_bytes // (4 * self.X.element_size() * self.outputs * self.shape[1]))
-        return (slice(start, start + step) for start in range(0, len(self.X), step))
+        return (slice(start, start + step) for start in range(0, examples, step))
 
     def _place(self, examples: slice) -> slice:
         return slice(examples.start * self.outputs, examples.stop * self.outputs)
 
 
-def symmetric(K: Tensor) -> Tensor:
-    """The mean of a square K and its transpose: matrix products round the two triangles differently."""
-    return (K + K.T).mul_(0.5)
+def _products(left: Tensor, right: Tensor) -> Tensor:
+    """left @ right.T in blocks of columns: a BLAS may sum an entry in one chain, whose error grows with its length."""
+    result = left.new_zeros(len(left), len(right))
+    for one, other in zip(left.split(1024, dim=1), right.split(1024, dim=1), strict=True):
+        result.addmm_(one, other.T)
+    return result

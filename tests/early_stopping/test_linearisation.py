@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from theory import descent, early_stopping
+from theory import decomposition, descent, early_stopping
 from theory.checks import InvalidInput
 
 
@@ -79,6 +79,34 @@ def test_linearised_kinds_and_refusals():
     ]:
         with pytest.raises(InvalidInput, match=message):
             early_stopping.linearised(*arguments)
+
+
+def test_one_eigendecomposition_answers_everything(monkeypatch):
+    made, eigenvectors = [], decomposition.eigenvectors
+    monkeypatch.setattr(decomposition, "eigenvectors", lambda K: made.append(K.shape) or eigenvectors(K))
+    K, r0, truth, noise = kernel()
+    linear = early_stopping.Linearisation(K)
+    for call in (
+        lambda: linear.residuals(r0[:5], 0.1, [1]),
+        lambda: linear.errors(r0, truth, noise[:5], 0.1, [1]),
+        lambda: linear.distance(r0, -1.0, [1]),
+        lambda: linear.distance(r0, 0.1, [0.5]),
+        lambda: early_stopping.Linearisation(K + np.triu(np.ones((6, 6)), 1)),
+    ):
+        with pytest.raises(InvalidInput):
+            call()
+    assert not made  # a bad call costs nothing
+    for taus in ([0, 1], [0, 4, 9]):
+        assert np.array_equal(linear.residuals(r0, 0.01, taus), early_stopping.linearised(K, r0, 0.01, taus))
+        wanted = early_stopping.linearised_error(K, r0, truth, noise, 0.01, taus)
+        assert np.array_equal(linear.errors(r0, truth, noise, 0.01, taus), wanted)
+        wanted = early_stopping.linearised_distance(K, r0, 0.01, taus)
+        assert np.array_equal(linear.distance(r0, 0.01, taus), wanted)
+    assert len(made) == 1 + 6
+    values, vectors = linear.eigen
+    assert (values >= 0).all() and torch.allclose(vectors * values @ vectors.T, torch.from_numpy(K), atol=1e-12)
+    single = early_stopping.Linearisation(torch.from_numpy(K).float())
+    assert single.distance(r0, 0.01, [3]).dtype == torch.float32
 
 
 def test_stopping_window():

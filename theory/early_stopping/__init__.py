@@ -15,6 +15,7 @@ from theory.early_stopping.distance import (
     subspace_distance_bound,
 )
 from theory.early_stopping.linearisation import (
+    Linearisation,
     Window,
     linearised,
     linearised_distance,
@@ -26,6 +27,7 @@ from theory.early_stopping.start import Start, measure_start, recovery_width
 __all__ = [
     "Certificate",
     "DistanceBounds",
+    "Linearisation",
     "Radii",
     "Start",
     "Window",

@@ -2,18 +2,102 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from theory import arrays, checks
+from theory import arrays, checks, decomposition
 from theory.arrays import Array
 
 
+class Linearisation:
+    """Linearised descent with one kernel, at any steps and from any start, from one eigendecomposition; claim C7.
+
+    It is made when first needed; eigenvalues below the rounding floor n eps lambda_max count as 0. Results have the
+    kind of the kernel.
+
+    Args:
+        K0: kernel J J^T at the start, (n, n).
+
+    Raises:
+        InvalidInput: wrong shape, NaN, K0 not symmetric; later, K0 not positive semidefinite.
+
+    Example:
+        >>> descent = Linearisation([[1.0, 0.0], [0.0, 3.0]])
+        >>> descent.residuals([1.0, 1.0], 0.5, [0, 1, 2])
+        array([[ 1.  ,  1.  ],
+               [ 0.5 , -0.5 ],
+               [ 0.25,  0.25]])
+        >>> descent.distance([1.0, 0.0], 0.5, [0, 1, 2])
+        array([0.  , 0.5 , 0.75])
+    """
+
+    def __init__(self, K0: Array):
+        (self._kernel,), self._back = arrays.tensors(K0=K0)
+        checks.matrix("K0", self._kernel)
+        checks.matrix("K0", self._kernel, columns=len(self._kernel))
+        self._rounding = len(self._kernel) * torch.finfo(self._kernel.dtype).eps
+        asymmetry = float((self._kernel - self._kernel.T).abs().max())
+        if asymmetry > 100 * self._rounding * float(self._kernel.abs().max()):
+            checks.fail("K0", "a symmetric matrix", "an asymmetric one", "pass a kernel J J^T")
+
+    @cached_property
+    def eigen(self) -> tuple[Float[Tensor, " n"], Float[Tensor, "n n"]]:
+        """Eigenvalues, increasing, (n,), and eigenvectors (n, n), in float64."""
+        double = self._kernel.double()
+        values, vectors = decomposition.eigenvectors((double + double.T) / 2)
+        floor = self._rounding * float(values.abs().max())
+        if float(values[0]) < -100 * floor:
+            checks.fail("K0", "no negative eigenvalue", f"{float(values[0]):.3g}", "pass a kernel J J^T")
+        return torch.where(values > floor, values, 0.0), vectors
+
+    def residuals(self, r0: Array, step: float, taus: Array) -> Array:
+        """(I - eta K0)^tau r0, (T, n); arguments and errors as for `linearised`."""
+        [start] = self._columns(r0=r0)
+        power, _ = self._powers(step, taus)
+        return self._result(power * (self.eigen[1].T @ start) @ self.eigen[1].T)
+
+    def errors(self, f0: Array, truth: Array, noise: Array, step: float, taus: Array) -> Array:
+        """f_tau - truth, (T, n); arguments and errors as for `linearised_error`."""
+        outputs, target, wrong = self._columns(f0=f0, truth=truth, noise=noise)
+        power, complement = self._powers(step, taus)
+        vectors = self.eigen[1]
+        return self._result((power * (vectors.T @ (outputs - target)) + complement * (vectors.T @ wrong)) @ vectors.T)
+
+    def distance(self, r0: Array, step: float, taus: Array) -> Array:
+        """||W_tau - W_0||_F, (T,); arguments and errors as for `linearised_distance`."""
+        [start] = self._columns(r0=r0)
+        _, complement = self._powers(step, taus)
+        values, vectors = self.eigen
+        moved = complement * (vectors.T @ start) / torch.where(values > 0, values, math.inf).sqrt()
+        return self._result(torch.linalg.vector_norm(moved, dim=1))
+
+    def _columns(self, **named: Array) -> tuple[Tensor, ...]:
+        (_, *columns), _ = arrays.tensors(K0=self._kernel, **named)
+        for name, column in zip(named, columns, strict=True):
+            checks.vector(name, column, length=len(self._kernel))
+        return tuple(column.double() for column in columns)
+
+    def _powers(self, step: float, taus: Array) -> tuple[Tensor, Tensor]:
+        """(1 - x)^tau and 1 - (1 - x)^tau for x = step * values >= 0, (T, n): accurate for tiny x and x beyond 1."""
+        step, steps = checks.number("step", step, low=0, open_low=True), _taus(taus)
+        x = step * self.eigen[0]
+        tau = torch.from_numpy(steps).to(x)[:, None]
+        log_size = torch.where(x < 1, torch.log1p(-x), torch.log1p(x - 2))  # log|1 - x|
+        exponent = torch.where(tau > 0, tau * log_size, 0.0)
+        flipped = (x > 1) & (tau % 2 == 1)
+        power = torch.where(flipped, -1.0, 1.0) * exponent.exp()
+        return power, torch.where(flipped, 1 + exponent.exp(), -torch.expm1(exponent))
+
+    def _result(self, result: Tensor) -> Array:
+        return self._back(result.to(self._kernel.dtype))
+
+
 def linearised(K0: Array, r0: Array, step: float, taus: Array) -> Array:
-    """Residuals (I - eta K0)^tau r0 of linearised descent, claim C7, for all taus from one eigendecomposition.
+    """Residuals (I - eta K0)^tau r0 of linearised descent, claim C7; `Linearisation` answers more questions at once.
 
     Eigenvalues below the rounding floor n eps lambda_max count as 0.
 
@@ -35,10 +119,7 @@ def linearised(K0: Array, r0: Array, step: float, taus: Array) -> Array:
                [ 0.5 , -0.5 ],
                [ 0.25,  0.25]])
     """
-    (K0, r0), back = arrays.tensors(K0=K0, r0=r0)
-    values, vectors = _eigen(K0, r0)
-    power, _ = _powers(values, step, taus)
-    return back((power * (vectors.T @ r0.double()) @ vectors.T).to(K0.dtype))
+    return Linearisation(K0).residuals(r0, step, taus)
 
 
 def linearised_error(K0: Array, f0: Array, truth: Array, noise: Array, step: float, taus: Array) -> Array:
@@ -61,11 +142,7 @@ def linearised_error(K0: Array, f0: Array, truth: Array, noise: Array, step: flo
                [-1.5 ],
                [-1.75]])
     """
-    (K0, f0, truth, noise), back = arrays.tensors(K0=K0, f0=f0, truth=truth, noise=noise)
-    values, vectors = _eigen(K0, f0, truth, noise)
-    power, complement = _powers(values, step, taus)
-    start, noise = vectors.T @ (f0 - truth).double(), vectors.T @ noise.double()
-    return back(((power * start + complement * noise) @ vectors.T).to(K0.dtype))
+    return Linearisation(K0).errors(f0, truth, noise, step, taus)
 
 
 def linearised_distance(K0: Array, r0: Array, step: float, taus: Array) -> Array:
@@ -78,11 +155,7 @@ def linearised_distance(K0: Array, r0: Array, step: float, taus: Array) -> Array
         >>> linearised_distance([[4.0]], [2.0], 0.125, [0, 1, 2])
         array([0.  , 0.5 , 0.75])
     """
-    (K0, r0), back = arrays.tensors(K0=K0, r0=r0)
-    values, vectors = _eigen(K0, r0)
-    _, complement = _powers(values, step, taus)
-    moved = complement * (vectors.T @ r0.double()) / torch.where(values > 0, values, math.inf).sqrt()
-    return back(torch.linalg.vector_norm(moved, dim=1).to(K0.dtype))
+    return Linearisation(K0).distance(r0, step, taus)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,33 +210,6 @@ def stopping_window(errors: Array, taus: Array, delta: float) -> Window:
     if (np.diff(steps) <= 0).any():
         checks.fail("taus", "increasing steps", "another order", "sort them, and the errors with them")
     return Window(steps, largest < delta / 2)
-
-
-def _eigen(K0: Tensor, *columns: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues (clipped to 0 below the rounding floor) and eigenvectors of a kernel, in float64."""
-    checks.matrix("K0", K0)
-    checks.matrix("K0", K0, columns=len(K0))
-    for column in columns:
-        checks.vector("vectors", column, length=len(K0))
-    rounding = len(K0) * torch.finfo(K0.dtype).eps
-    if float((K0 - K0.T).abs().max()) > 100 * rounding * float(K0.abs().max()):
-        checks.fail("K0", "a symmetric matrix", "an asymmetric one", "pass a kernel J J^T")
-    values, vectors = torch.linalg.eigh((K0.double() + K0.double().T) / 2)
-    floor = rounding * float(values.abs().max())
-    if float(values[0]) < -100 * floor:
-        checks.fail("K0", "no negative eigenvalue", f"{float(values[0]):.3g}", "pass a kernel J J^T")
-    return torch.where(values > floor, values, 0.0), vectors
-
-
-def _powers(values: Tensor, step: float, taus: Array) -> tuple[Tensor, Tensor]:
-    """(1 - x)^tau and 1 - (1 - x)^tau for x = step * values >= 0, (T, n): accurate for tiny x and for x beyond 1."""
-    x = checks.number("step", step, low=0, open_low=True) * values
-    tau = torch.from_numpy(_taus(taus)).to(values)[:, None]
-    log_size = torch.where(x < 1, torch.log1p(-x), torch.log1p(x - 2))  # log|1 - x|
-    exponent = torch.where(tau > 0, tau * log_size, 0.0)
-    flipped = (x > 1) & (tau % 2 == 1)
-    power = torch.where(flipped, -1.0, 1.0) * exponent.exp()
-    return power, torch.where(flipped, 1 + exponent.exp(), -torch.expm1(exponent))
 
 
 def _taus(taus: Array) -> Int[np.ndarray, " T"]:

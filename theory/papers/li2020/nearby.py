@@ -191,7 +191,7 @@ def _jacobians(data: ClusterableData, network: TwoLayer) -> dict[str, Any]:
         checks.fail("weights", f"at least {K}, the number of clusters", J.shape[1], "use a wider network")
     values, centred = np.linalg.svd(J, compute_uv=False), np.linalg.svd(at_centres, compute_uv=False)
     padded = np.append(values, 0.0)
-    U = spectrum.split(J, rank=K).information
+    U = spectrum.split(J, rank=K, method="direct").information
     return {
         "Gamma1": network.activation.gamma1,
         "Gamma2": network.activation.gamma2,
