@@ -1,13 +1,15 @@
 """Full-batch gradient descent on 1/2 sum_i n_i (f(W, x_i) - y_i)^2 with a fixed step.
 
-`descend` is the iterator, one `Step` after the other; `train` runs it and returns a `Trajectory` of measurements
-(`theory.trajectory`). The gradient (`theory.gradients`) is closed-form and in place for a `TwoLayer` and by autograd
-for any other module with one real output. The network passed in is never modified.
+`descend` is the iterator, one `Step` after the other; `train` makes many steps at a time and returns a `Trajectory` of
+measurements (`theory.trajectory`); `theory.ensemble` trains many networks side by side. An engine of `theory.gradients`
+makes the steps: compiled code for a `TwoLayer`, autograd for any other module with one real output. The network passed
+in is never modified.
 """
 
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -16,9 +18,9 @@ from torch import Tensor
 
 from theory import arrays, checks, covariance, gradients
 from theory.arrays import Array
-from theory.gradients import ModuleGradient, TwoLayerGradient
+from theory.gradients import Engine, Pace
 from theory.networks import TwoLayer
-from theory.trajectory import Ledger, Trajectory
+from theory.trajectory import Ledger, Trajectory, schedule
 
 __all__ = ["Diverged", "Step", "Trajectory", "descend", "largest_step", "train"]
 
@@ -75,8 +77,7 @@ def descend(network: torch.nn.Module, X: Array, y: Array, step: float, weights: 
         [0.5, 0.125, 0.03125]
     """
     step = checks.number("step", step, low=0, open_low=True)
-    X, y, weights = _data(network, X, y, weights)
-    return _steps(network, X, gradients.engine(network, X, y, weights), step, weights)
+    return _steps(_start(network, *data(network, X, y, weights), step))
 
 
 def train(
@@ -122,27 +123,11 @@ def train(
         array([0.5    , 0.125  , 0.03125])
     """
     steps = checks.integer("steps", steps, minimum=1)
-    schedule = _schedule(record, steps)
+    taus = schedule(record, steps)
     step = checks.number("step", step, low=0, open_low=True)
-    X, y, weights = _data(network, X, y, weights)
+    X, y, weights = data(network, X, y, weights)
     ledger = Ledger(network, y, truth, clusters, alphas)
-    worst, path, before = -math.inf, 0.0, None
-    try:
-        for now in _steps(network, X, gradients.engine(network, X, y, weights), step, weights):
-            if before is not None:
-                worst = max(worst, now.loss - before.loss + before.movement**2 / (2 * step))
-                path += before.movement
-            if now.tau in schedule:
-                ledger.write(now.tau, now.W, now.residual, now.loss, path, worst)
-                if progress is not None:
-                    progress(now.tau, now.loss)
-            if now.tau == steps:
-                break
-            before = now
-    except (Diverged, KeyboardInterrupt) as stopped:
-        stopped.trajectory = ledger.trajectory(step) if ledger.rows else None  # type: ignore[union-attr]
-        raise
-    return ledger.trajectory(step)
+    return measure(lambda: _start(network, X, y, weights, step), taus, ledger, step, progress)
 
 
 def largest_step(network: torch.nn.Module, X: Array, weights: Array | None = None) -> float:
@@ -161,7 +146,7 @@ def largest_step(network: torch.nn.Module, X: Array, weights: Array | None = Non
         >>> largest_step(TwoLayer([[1.0]], [1.0], "relu"), [[2.0]])
         0.5
     """
-    X, _, weights = _data(network, X, None, weights)
+    X, _, weights = data(network, X, None, weights)
     root = weights.sqrt()
     top = float(torch.linalg.eigvalsh(root[:, None] * covariance.empirical_kernel(X, network) * root)[-1])
     if not top > 0:
@@ -169,33 +154,133 @@ def largest_step(network: torch.nn.Module, X: Array, weights: Array | None = Non
     return 2 / top
 
 
-def _steps(
-    network: torch.nn.Module, X: Tensor, engine: TwoLayerGradient | ModuleGradient, step: float, weights: Tensor
-) -> Iterator[Step]:
-    W, tau, above = engine.start, 0, 0
-    reference = float(weights @ engine.y.square()) / 2
+class Run:
+    """Descent under way: an engine that makes the steps, and what the losses on the way say about them.
+
+    Args:
+        engine: at step 0.
+        network: see `descend`.
+        X: inputs as `data` returns them, like y and weights.
+        y: labels.
+        weights: how often each example counts.
+        step: the step size.
+
+    Attributes:
+        engine: at step tau.
+        tau: steps made so far.
+        path: see `Trajectory`.
+        worst: see `Trajectory.worst_decrease`.
+
+    Raises:
+        Diverged: the loss is no number at the start.
+    """
+
+    def __init__(self, engine: Engine, network: torch.nn.Module, X: Tensor, y: Tensor, weights: Tensor, step: float):
+        self.engine = engine
+        self.tau, self.path, self.worst = 0, 0.0, -math.inf
+        self._start, self._step, self._above, self._pace = (network, X, weights), step, 0, Pace()
+        self._reference = max(float(weights @ y.square()) / 2, engine.loss)  # that of the network that is zero, or ours
+        self.judge(math.inf, np.array([engine.loss]), np.empty(0))
+
+    def follow(self, tau: int, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Make steps until `tau`, in bursts after each of which Ctrl-C works.
+
+        Args:
+            tau: where to stop.
+            stopped: asked after each burst; True has the effect of Ctrl-C.
+
+        Raises:
+            Diverged: the loss grew without bound on the way.
+        """
+        while self.tau < tau:
+            before = self.engine.loss
+            self.judge(before, *self._pace.burst(self.engine.advance, tau - self.tau))
+            if stopped():
+                raise KeyboardInterrupt
+
+    def judge(self, before: float, losses: np.ndarray, moves: np.ndarray) -> None:
+        """Take note of what the engine has just done.
+
+        Args:
+            before: the loss before it.
+            losses: the loss after each step.
+            moves: the length of each step; empty at the start, where `losses` is the loss of step 0.
+
+        Raises:
+            Diverged: after one of the steps the loss had grown without bound.
+        """
+        index = np.arange(len(losses))
+        low = np.where(losses > _STUCK * self._reference, -1 - self._above, index)
+        above = index - np.maximum.accumulate(low)  # consecutive high losses up to each
+        gone = ~(losses <= _BLOWN_UP * self._reference) | (above >= _PATIENCE)
+        if gone.any():
+            first = int(gone.argmax())
+            self._diverged(self.tau + first + len(moves[:1]), float(losses[first]))
+        self._above = int(above[-1])
+        if len(moves):
+            with np.errstate(over="ignore"):
+                change = np.diff(losses, prepend=before) + np.square(moves) / (2 * self._step)
+            self.worst = max(self.worst, float(change.max()))
+            self.path = float(np.add.accumulate(np.append(self.path, moves))[-1])  # one by one, however long the burst
+            self.tau += len(moves)
+
+    def record(self, ledger: Ledger) -> None:
+        """Write the present step down."""
+        W, residual = self.engine.weights(), self.engine.residual.clone()
+        ledger.write(self.tau, W, residual, self.engine.loss, self.path, self.worst)
+
+    def _diverged(self, tau: int, loss: float) -> NoReturn:
+        (network, X, weights), step = self._start, self._step
+        try:
+            limit = largest_step(network, X, weights)
+        except checks.InvalidInput:  # e.g. batch normalisation, which has no kernel between examples
+            limit = math.nan
+        raise Diverged(
+            f"step: expected well below 2/lambda_max = {limit:.6g} of the initial kernel, got {step:.6g} and after "
+            f"{tau} steps a loss of {loss:.3g} (at first {self._reference:.3g}); try {min(step, limit) / 2:.3g}"
+        )
+
+
+def measure(
+    start: Callable[[], Run],
+    taus: Iterable[int],
+    ledger: Ledger,
+    step: float,
+    progress: Callable[[int, float], object] | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Trajectory:
+    """Follow a run and write down the steps `taus`; arguments and exceptions are those of `train` and `Run`."""
+    try:
+        run = start()
+        for tau in taus:
+            run.follow(tau, stopped)
+            run.record(ledger)
+            if progress is not None:
+                progress(tau, run.engine.loss)
+    except (Diverged, KeyboardInterrupt) as stop:
+        stop.trajectory = ledger.trajectory(step) if ledger.rows else None  # type: ignore[union-attr]
+        raise
+    return ledger.trajectory(step)
+
+
+def _start(network: torch.nn.Module, X: Tensor, y: Tensor, weights: Tensor, step: float) -> Run:
+    return Run(gradients.engine(network, X, y, weights, step), network, X, y, weights, step)
+
+
+def _steps(run: Run) -> Iterator[Step]:
     while True:
-        residual, gradient = engine(W)
-        squares = torch.stack((weights @ residual.square(), gradient.square().sum())).tolist()  # one synchronisation
-        loss, movement = squares[0] / 2, step * math.sqrt(squares[1])
-        reference = max(reference, loss) if tau == 0 else reference
-        above = above + 1 if loss > _STUCK * reference else 0
-        if not loss <= _BLOWN_UP * reference or above >= _PATIENCE:
-            try:
-                limit = largest_step(network, X, weights)
-            except checks.InvalidInput:  # e.g. batch normalisation, which has no kernel between examples
-                limit = math.nan
-            raise Diverged(
-                f"step: expected well below 2/lambda_max = {limit:.6g} of the initial kernel, got {step:.6g} and after "
-                f"{tau} steps a loss of {loss:.3g} (at first {reference:.3g}); try {min(step, limit) / 2:.3g}"
-            )
-        yield Step(tau, engine.unfold(W), residual, loss, movement)
-        W = torch.sub(W, gradient, alpha=step)  # a new tensor: whoever keeps the old one keeps its values
-        tau += 1
+        tau, W, residual, loss = run.tau, run.engine.weights(), run.engine.residual.clone(), run.engine.loss
+        losses, moves = run.engine.advance(1)
+        yield Step(tau, W, residual, loss, float(moves[0]))
+        run.judge(loss, losses, moves)
 
 
-def _data(network: torch.nn.Module, X: Array, y: Array | None, weights: Array | None) -> tuple[Tensor, Tensor, Tensor]:
-    """X, y (left out: zeros) and weights (left out: ones), checked, in the dtype and on the device of the network."""
+def data(network: torch.nn.Module, X: Array, y: Array | None, weights: Array | None) -> tuple[Tensor, Tensor, Tensor]:
+    """X, y (left out: zeros) and weights (left out: ones), checked, in the dtype and on the device of the network.
+
+    Raises:
+        InvalidInput: as `descend`.
+    """
     home = next((p for p in network.parameters() if p.requires_grad), None)
     if home is None:
         checks.fail("network", "a trainable parameter", "none", "set requires_grad on what should be trained")
@@ -213,12 +298,3 @@ def _data(network: torch.nn.Module, X: Array, y: Array | None, weights: Array | 
     y, weights = X.new_zeros(n) if y is None else y, X.new_ones(n) if weights is None else weights
     X, y, weights = (tensor.detach().to(home) for tensor in (X, y, weights))
     return X, y, weights
-
-
-def _schedule(record: int | Iterable[int], steps: int) -> frozenset[int]:
-    if isinstance(record, Iterable):
-        chosen = [checks.integer("record", tau, minimum=0, maximum=steps) for tau in record]
-    else:
-        count = checks.integer("record", record, minimum=2)
-        chosen = np.expm1(np.linspace(0, math.log1p(steps), count)).round().astype(int).tolist()
-    return frozenset([0, *chosen, steps])

@@ -62,12 +62,12 @@ def gram(
     checks.choice("precision", precision, ("exact", "fast"))
     chosen = choose(X, W, activation, Y) if path is None else checks.choice("path", path, ("reference", "cpu", "gpu"))
     weights = 1 / len(W) if v is None else _shared(v.square())
-    options = {"chunk_bytes": checks.integer("chunk_bytes", chunk_bytes, minimum=1), "precision": precision}
+    chunk_bytes = checks.integer("chunk_bytes", chunk_bytes, minimum=1)
     if chosen == "gpu":
         from theory.kernels import gpu, gpu_gram
 
         gpu.require(X.device)
-        slopes = gpu_gram.slope_gram(X, W, weights, activation, Y, **options)
+        slopes = gpu_gram.slope_gram(X, W, weights, activation, Y, chunk_bytes=chunk_bytes, precision=precision)
     elif chosen == "cpu":
         from theory.kernels import cpu
 
@@ -75,11 +75,11 @@ def gram(
             checks.fail(
                 "path", "one for tensors on " + str(X.device), "cpu", "leave path out, or move them with .cpu()"
             )
-        slopes = cpu.slope_gram(X, W, weights, activation, Y, **options)
+        slopes = cpu.slope_gram(X, W, weights, activation, Y, chunk_bytes=chunk_bytes, precision=precision)
     else:
         from theory.kernels import reference
 
-        slopes = reference.slope_gram(X, W, weights, activation, Y, **options)
+        slopes = reference.slope_gram(X, W, weights, activation, Y, chunk_bytes=chunk_bytes, precision=precision)
     inner = X.double() @ (X if Y is None else Y).double().T
     kernel = slopes.mul_(inner)
     return (symmetric(kernel) if Y is None else kernel).to(X.dtype)

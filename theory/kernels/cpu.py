@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from theory.activations import Activation, Elementwise
+from theory.activations import Activation
 from theory.kernels import compiling
 from theory.kernels.rows import Rows
 
@@ -58,7 +58,7 @@ def _gram(
     slope = activation.rectifier
     groups = None if slope is None else _groups(weights, len(W))
     if slope is None or groups is None:
-        _multiply(gram, sides, W, weights, activation.derivative, chunk_bytes)
+        _multiply(gram, sides, W, weights, activation, chunk_bytes)
         return torch.from_numpy(gram)
     count = _count_bits if compiling.available() else _count_by_products
     singles = [np.zeros(len(side)) for side in sides] if slope else []
@@ -144,7 +144,7 @@ def _multiply(
     sides: list[Tensor],
     W: Tensor | Rows,
     weights: Tensor | None,
-    derivative: Elementwise,
+    activation: Activation,
     chunk_bytes: int,
 ) -> None:
     """Add to gram (n, m) the products of slopes over the width; numpy's product with its own transpose is a syrk."""
@@ -152,17 +152,24 @@ def _multiply(
     step = max(1, min(_PRODUCT, chunk_bytes // (2 * sides[0].element_size() * sum(map(len, sides)))))
     product = np.empty(gram.shape, sides[0].numpy().dtype)
     for units, rows in _chunks(W, sides[0].dtype, step):
-        slopes = [_slopes(side @ rows.T, derivative, None if roots is None else roots[units]) for side in sides]
-        gram += np.matmul(slopes[0], slopes[-1].T, out=product)
+        slopes = [_to_slopes(side @ rows.T, activation) for side in sides]
+        if roots is not None:
+            slopes = [slope.mul_(roots[units]) for slope in slopes]
+        left, right = slopes[0].numpy(), slopes[-1].numpy()
+        gram += np.matmul(left, right.T, out=product)
 
 
-def _slopes(z: Tensor, derivative: Elementwise, factors: Tensor | None) -> np.ndarray:
-    """factors * phi'(z) in the memory of z, a few rows at a time."""
-    step = max(1, _PIECE * torch.get_num_threads() // z.shape[1])
-    for piece in z.split(step):
-        slopes = derivative(piece)
-        piece.copy_(slopes if factors is None else slopes * factors)
-    return z.numpy()
+def _to_slopes(z: Tensor, activation: Activation) -> Tensor:
+    """phi'(z) in the memory of z, compiled or else by torch, a few rows at a time."""
+    if compiling.available():
+        from theory.kernels import slopes
+
+        if slopes.known(activation):
+            slopes.turn(activation, z.view(-1).numpy())
+            return z
+    for piece in z.split(max(1, _PIECE * torch.get_num_threads() // z.shape[1])):
+        piece.copy_(activation.derivative(piece))
+    return z
 
 
 def _spans(length: int, unit: int) -> list[tuple[int, int]]:

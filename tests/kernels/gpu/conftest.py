@@ -1,4 +1,4 @@
-"""The same comparisons run on a GPU (marker `gpu`) and, from a process of their own, in Triton's interpreter."""
+"""Tests that take the fixture `device` run on a GPU (marker `gpu`) and, in a process of their own, interpreted."""
 
 import importlib.util
 
@@ -10,18 +10,15 @@ from theory.kernels import gpu
 collect_ignore_glob = [] if importlib.util.find_spec("triton") else ["*.py"]
 
 
-def _missing() -> str | None:
-    """What keeps kernels from running here; None if nothing does."""
-    if gpu.why_not(torch.device("cpu")) is None:
-        return None  # interpreted
-    return gpu.why_not(torch.device("cuda")) if torch.cuda.is_available() else "no CUDA device"
-
-
-@pytest.fixture(autouse=True)
-def _skipped_without_a_device(request: pytest.FixtureRequest) -> None:
-    reason = request.node.get_closest_marker("gpu") and _missing()
-    if reason:
-        pytest.skip(reason)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark them, and say why they are skipped where there is no device."""
+    interpreted = gpu.why_not(torch.device("cpu")) is None
+    missing = gpu.why_not(torch.device("cuda")) if torch.cuda.is_available() else "no CUDA device"
+    for item in items:
+        if "device" in getattr(item, "fixturenames", ()):
+            item.add_marker("gpu")
+            if missing and not interpreted:
+                item.add_marker(pytest.mark.skip(reason=missing))
 
 
 @pytest.fixture

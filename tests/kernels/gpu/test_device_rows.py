@@ -10,8 +10,6 @@ from theory.kernels import gpu, gpu_rows, rows
 from theory.kernels.gpu_products import kernel
 from theory.kernels.rows import Rows
 
-pytestmark = pytest.mark.gpu
-
 EDGES = sorted(
     {
         (centre + step) % 2**32

@@ -9,10 +9,8 @@ import torch
 
 from theory import activations
 from theory.activations import Activation
-from theory.kernels import gpu, gpu_gram, gpu_rows, reference
+from theory.kernels import gpu, gpu_gram, reference
 from theory.kernels.rows import Rows
-
-pytestmark = pytest.mark.gpu
 
 SMOOTH = ("softplus", "erf", "tanh", "gelu")
 SWISH = Activation("swish", lambda z: z * torch.sigmoid(z), gamma1=1.1, gamma2=0.5)
@@ -251,7 +249,3 @@ def test_full_size_tiles(device, name):
     found = gpu_gram.slope_gram(X, rows, 1 / 2**18, activation)
     oracle = reference.slope_gram(X.double(), rows, 1 / 2**18, activation)
     assert float((found - oracle).norm() / oracle.norm()) < 1e-6
-
-
-def test_halves_are_as_many_as_the_kernels_take():
-    assert gpu_rows.TERMS == 3
