@@ -1,7 +1,10 @@
 """Gradient descent against autograd and an optimiser, against its own reduction, and against plain recomputation."""
 
+import _thread
 import copy
 import math
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -45,9 +48,7 @@ def take(steps, count):
 
 @pytest.mark.parametrize("activation", EVERY, ids=lambda a: getattr(a, "name", a))
 @pytest.mark.parametrize("paired", [False, True])
-@pytest.mark.parametrize("block", [1, 2**19])  # 1: blocks of 64 hidden units, so several and a short last one
-def test_closed_form_agrees_with_autograd_and_sgd(activation, paired, block, monkeypatch):
-    monkeypatch.setattr(gradients, "_BLOCK_ENTRIES", block)
+def test_closed_form_agrees_with_autograd_and_sgd(activation, paired):
     X, y = problem()
     weights = torch.arange(1.0, 8.0, dtype=torch.float64)
     network = TwoLayer.initialise(150, 3, activation, paired=paired, seed=1)
@@ -203,6 +204,66 @@ def test_divergence_stops_early_names_the_limit_and_keeps_the_results(activation
     assert f"{limit:.6g}" in message and f"{factor * limit:.6g}" in message and "\n" not in message
     assert 1 <= len(kept.steps) <= 200 and kept.loss[0] == pytest.approx(float(y @ y) / 2)
     assert kept.steps.tolist() == list(range(len(kept.steps))) and np.isfinite(kept.predictions).all()
+
+
+def when_it_diverges(network, X, y, step, steps):
+    """The rule: the first loss that is a million times the first one, or the hundredth in a row above ten times it."""
+    network, above, first = copy.deepcopy(network), 0, None
+    for tau in range(steps + 1):
+        network.zero_grad()
+        loss = ((network(X) - y) ** 2).sum() / 2
+        first = max(loss.item(), float(y @ y) / 2) if first is None else first
+        above = above + 1 if loss.item() > 10 * first else 0
+        if not loss.item() <= 1e6 * first or above >= 100:
+            return tau
+        loss.backward()
+        with torch.no_grad():
+            network.W -= step * network.W.grad
+    return None
+
+
+@pytest.mark.parametrize("burst", [1e-9, 1e9])  # seconds: steps one by one, and ten times as many in each burst
+@pytest.mark.parametrize(
+    "activation, factor", [("relu", 2.5), ("softplus", 50), ("erf", 1e4), ("tanh", 300), ("erf", 1.1)]
+)
+def test_divergence_is_noticed_at_the_step_of_the_rule(activation, factor, burst, monkeypatch):
+    monkeypatch.setattr(gradients, "_BURST", burst)
+    X, y = problem()
+    network = TwoLayer.initialise(100, 3, activation, paired=True)
+    step = factor * descent.largest_step(network, X)
+    expected = when_it_diverges(network, X, y, step, 400)
+    assert (expected is None) == (factor == 1.1)
+    if expected is None:
+        assert descent.train(network, X, y, step=step, steps=400, record=[7]).steps[-1] == 400
+        return
+    with pytest.raises(descent.Diverged, match=f"after {expected} steps"):
+        descent.train(network, X, y, step=step, steps=400, record=[2, expected + 1])
+    taken = []
+    with pytest.raises(descent.Diverged, match=f"after {expected} steps"):
+        taken.extend(now.tau for now in descent.descend(network, X, y, step) if taken.append(now.tau))
+    assert taken == list(range(expected))
+
+
+@pytest.mark.parametrize("network", [TwoLayer.initialise(50, 3, "relu"), torch.nn.Linear(3, 1).double()], ids=type)
+def test_neither_bursts_nor_recordings_show_in_a_trajectory(network, monkeypatch):
+    X, y = problem()
+    runs = []
+    for burst, record in ((1e-9, range(501)), (1e9, [7, 300]), (1e-3, [499])):
+        monkeypatch.setattr(gradients, "_BURST", burst)
+        runs.append(descent.train(network, X, y, step=0.05, steps=500, record=record))
+    for run in runs[1:]:
+        for name in ("loss", "residuals", "path", "worst_decrease", "distance", "distance_op"):
+            np.testing.assert_array_equal(getattr(run, name), getattr(runs[0], name)[run.steps])
+
+
+def test_a_real_interruption_is_noticed_between_bursts():
+    X, y = problem()
+    network = TwoLayer.initialise(2000, 3, "relu", paired=True)
+    threading.Timer(0.5, _thread.interrupt_main).start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        descent.train(network, X, y, step=1e-3, steps=10**9, record=[5])
+    assert caught.value.trajectory.steps.tolist() == [0, 5] and time.monotonic() - started < 20
 
 
 def test_a_passing_burst_is_not_divergence():

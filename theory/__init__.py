@@ -39,6 +39,7 @@ _MODULES = (
     "decomposition",
     "descent",
     "early_stopping",
+    "ensemble",
     "estimate",
     "gradients",
     "interval",

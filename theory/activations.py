@@ -39,7 +39,7 @@ class Activation:
         dual: closed form (X (n, d), Y (m, d)) -> E phi'(Xg) phi'(Yg)^T (n, m). Left out: quadrature.
         nodes: Gauss-Hermite nodes per axis that the quadrature needs for 1e-12 on unit vectors.
         odd: phi(-z) = -phi(z), so that antipodal centres make the neural covariance singular.
-        rectifier: s where phi(z) = max(z, 0) + s min(z, 0), which `theory.kernels` computes by counting; None elsewhere.
+        rectifier: s where phi(z) = max(z, 0) + s min(z, 0), which `theory.kernels` computes by counting; or None.
 
     Raises:
         InvalidInput: no name, phi or its derivative not callable, a constant not positive.

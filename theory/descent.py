@@ -209,17 +209,13 @@ class Run:
         Raises:
             Diverged: after one of the steps the loss had grown without bound.
         """
-        index = np.arange(len(losses))
-        low = np.where(losses > _STUCK * self._reference, -1 - self._above, index)
-        above = index - np.maximum.accumulate(low)  # consecutive high losses up to each
-        gone = ~(losses <= _BLOWN_UP * self._reference) | (above >= _PATIENCE)
-        if gone.any():
-            first = int(gone.argmax())
-            self._diverged(self.tau + first + len(moves[:1]), float(losses[first]))
-        self._above = int(above[-1])
+        if losses.max() <= _STUCK * self._reference:  # not so of a NaN
+            self._above = 0
+        else:
+            self._look_closely(losses, len(moves[:1]))
         if len(moves):
             with np.errstate(over="ignore"):
-                change = np.diff(losses, prepend=before) + np.square(moves) / (2 * self._step)
+                change = losses - np.append(before, losses[:-1]) + np.square(moves) / (2 * self._step)
             self.worst = max(self.worst, float(change.max()))
             self.path = float(np.add.accumulate(np.append(self.path, moves))[-1])  # one by one, however long the burst
             self.tau += len(moves)
@@ -228,6 +224,16 @@ class Run:
         """Write the present step down."""
         W, residual = self.engine.weights(), self.engine.residual.clone()
         ledger.write(self.tau, W, residual, self.engine.loss, self.path, self.worst)
+
+    def _look_closely(self, losses: np.ndarray, first: int) -> None:
+        """At losses some of which are high; they begin `first` steps from now."""
+        index = np.arange(len(losses))
+        low = np.where(losses > _STUCK * self._reference, -1 - self._above, index)
+        above = index - np.maximum.accumulate(low)  # consecutive high losses up to each
+        gone = ~(losses <= _BLOWN_UP * self._reference) | (above >= _PATIENCE)
+        if gone.any():
+            self._diverged(self.tau + first + int(gone.argmax()), float(losses[gone.argmax()]))
+        self._above = int(above[-1])
 
     def _diverged(self, tau: int, loss: float) -> NoReturn:
         (network, X, weights), step = self._start, self._step

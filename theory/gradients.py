@@ -9,7 +9,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from typing import Protocol, TypeGuard
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 import torch
@@ -58,8 +58,8 @@ class Pace:
     def __init__(self) -> None:
         self._steps = 1
 
-    def burst(self, advance: Callable[[int], Moved], most: int) -> Moved:
-        """`advance` called once, with at most `most` steps."""
+    def burst(self, advance: Callable[[int], Any], most: int) -> Any:
+        """What `advance` returns, called once with at most `most` steps."""
         count, started = min(self._steps, most), time.perf_counter()
         moved = advance(count)
         fitting = count * _BURST / max(time.perf_counter() - started, 1e-9)

@@ -16,7 +16,7 @@ from torch import Tensor
 from theory import arrays, checks, kernels
 from theory.activations import Activation
 from theory.arrays import Array
-from theory.kernels import CHUNK_BYTES, Precision, symmetric
+from theory.kernels import Precision, symmetric
 
 _MATRIX_BYTES = 2**31
 

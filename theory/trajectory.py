@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -200,6 +201,24 @@ class Ledger:
             return np.full(len(predictions), math.nan)
         halfway = (self.alphas[1:] + self.alphas[:-1]) / 2
         return (np.searchsorted(halfway, predictions) == np.searchsorted(halfway, labels)).mean(axis=1)
+
+
+def schedule(record: int | Iterable[int], steps: int) -> list[int]:
+    """The steps that `train` records, in order.
+
+    Raises:
+        InvalidInput: a step that is not made, or fewer than two.
+
+    Example:
+        >>> schedule(4, 100), schedule([7], 100)
+        ([0, 4, 21, 100], [0, 7, 100])
+    """
+    if isinstance(record, Iterable):
+        chosen = [checks.integer("record", tau, minimum=0, maximum=steps) for tau in record]
+    else:
+        count = checks.integer("record", record, minimum=2)
+        chosen = np.expm1(np.linspace(0, math.log1p(steps), count)).round().astype(int).tolist()
+    return sorted({0, *chosen, steps})
 
 
 def _with_weights(network: torch.nn.Module, W: Tensor) -> torch.nn.Module:

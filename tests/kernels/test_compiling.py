@@ -75,7 +75,7 @@ def test_without_a_compiler_functions_stay_as_they_are(monkeypatch, how):
 
 
 def test_importing_theory_brings_no_compiler():
-    code = "import sys, theory, theory.kernels.cpu; print([m for m in ('numba', 'llvmlite', 'triton') if m in sys.modules])"
+    code = "import sys, theory.kernels.cpu; print([m for m in ('numba', 'llvmlite', 'triton') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

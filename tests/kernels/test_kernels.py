@@ -77,7 +77,7 @@ def test_rectifiers_are_exact_on_whole_numbers(slope, path, output, **given):
 
 
 def short(shape: tuple[int, ...], generator: np.random.Generator, dtype: torch.dtype) -> torch.Tensor:
-    """Normal entries cut to a few bits, so that no pre-activation is rounded and none changes its sign with the order."""
+    """Normal entries cut to a few bits: no pre-activation is rounded, none changes its sign with the order."""
     return torch.from_numpy(np.round(32 * generator.normal(size=shape)) / 32).to(dtype)
 
 

@@ -22,10 +22,10 @@ from numba.core import cgutils
 from theory.kernels.compiling import compiled, intrinsic
 
 INPUTS = 256  # a row of bits: one AVX2 register, two of Arm's
-UNITS = 4096  # units of a chunk: four times their number fits into 16 bits, and their counts into 13 slices
+UNITS = 8192  # units of a chunk: four times their number fits into 16 bits, and their counts into 14 slices
 LANE_BYTES = 64  # inputs of `pack` at once: 16 in float32, 8 in float64
 _ROW = INPUTS // 8
-_SLICES = 13
+_SLICES = 14
 _NUMBER = 16 * _ROW  # room for a sum of rows: four times four slices
 PART = 512  # units whose rows of bits, 16 kB, stay in a first-level cache while they are added up for eight inputs
 _WEIGHTS = 6  # units of `pack` at once: with 64 bytes of inputs they fill AVX2's registers, and Arm's
@@ -76,8 +76,11 @@ def cleared(bits: np.ndarray, units: int) -> np.ndarray:
 
 def totals(bits: np.ndarray, units: int) -> np.ndarray:
     """How many of the units are on at each input, with zeros up to a multiple of 256 inputs."""
-    chunks = ((chunk, min(UNITS, units - first)) for chunk, first in zip(bits, range(0, units, UNITS), strict=True))
-    return sum(np.unpackbits(chunk[:, :used], axis=2, bitorder="little").sum(1).ravel() for chunk, used in chunks)
+    count = np.zeros((bits.shape[1], INPUTS))
+    for chunk, first in zip(bits, range(0, units, UNITS), strict=True):
+        for block, total in zip(chunk, count, strict=True):
+            total += np.unpackbits(block[: units - first][:UNITS], axis=1, bitorder="little").sum(0)
+    return count.ravel()
 
 
 @compiled

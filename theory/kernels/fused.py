@@ -96,7 +96,7 @@ class Descent:
         from theory.kernels.fused_layout import untiled
 
         halves = len(self._state.W)
-        return torch.from_numpy(untiled(self._state.W, self.shape[0] // halves)).reshape(self.shape).clone()
+        return torch.from_numpy(untiled(self._state.W, self.shape[0] // halves)).reshape(self.shape)
 
     def _call(self, steps: int, first: int, last: int, settled: bool, *results: Any, thread: int = 0) -> float:
         losses, moves = results or (_NOTHING, _NOTHING)

@@ -121,7 +121,7 @@ def tiled(W: np.ndarray) -> np.ndarray:
 def untiled(W: np.ndarray, h: int) -> np.ndarray:
     """W (halves, tiles, d, tile) as (halves, h, d), a copy."""
     halves, _, d, _ = W.shape
-    return np.ascontiguousarray(W.transpose(0, 1, 3, 2)).reshape(halves, -1, d)[:, :h]
+    return W.transpose(0, 1, 3, 2).copy(order="C").reshape(halves, -1, d)[:, :h]
 
 
 def parts(n: int, W: np.ndarray) -> int:

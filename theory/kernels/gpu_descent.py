@@ -24,7 +24,7 @@ def supports(network: TwoLayer, X: Tensor) -> bool:
     float64 only up to capability 9.x: later GPUs have no such products that Triton reaches.
     """
     wide = network.W.dtype == torch.float64 and gpu.machine(network.W.device).capability >= 100
-    return kind(network.activation) is not None and not wide and 2 * X.numel() <= _ROOM
+    return kind(network.activation) is not None and not wide and len(X) * max(64, X.shape[1]) <= _ROOM
 
 
 def tile(machine: gpu.Machine, dtype: torch.dtype, activation: int, dimension: int, width: int) -> Tile:

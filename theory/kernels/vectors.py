@@ -11,10 +11,19 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba.core import cgutils
 
-VECTOR_BYTES = 32
+
+def _widest() -> int:
+    """Bytes of the widest vectors that the machine multiplies: LLVM can do with others, but not as fast."""
+    try:
+        return 64 if binding.get_host_cpu_features().get("avx512f") else 32
+    except RuntimeError:  # llvmlite does not know the features of every machine
+        return 32
+
+
+VECTOR_BYTES = _widest()
 TILE, GROUP = 3, 4  # vectors of hidden units times examples: 12 sums, 3 weights and an input fill 16 registers
 
 
