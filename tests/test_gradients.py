@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from theory import activations, gradients
+from theory import activations, descent, gradients
 from theory.activations import Activation
 from theory.checks import InvalidInput
 from theory.kernels import compiling, fused
@@ -178,3 +178,22 @@ def test_importing_theory_compiles_nothing():
     program = "import sys, theory.descent, theory.ensemble; print([m for m in ('numba', 'triton') if m in sys.modules])"
     command = [sys.executable, "-c", program]
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip() == "[]"
+
+
+class _Tripled(TwoLayer):
+    def _outputs(self, X, W, v):
+        return 3 * super()._outputs(X, W, v)
+
+
+def _hooked(network):
+    network.register_forward_hook(lambda module, inputs, outputs: 3 * outputs)
+    return network
+
+
+@pytest.mark.parametrize("alter", [lambda net: _Tripled(net.W, net.v, "relu"), _hooked])
+def test_altered_outputs_are_trained_as_they_are(alter):
+    X, network = torch.eye(3, dtype=torch.float64), TwoLayer.initialise(20, 3, "relu", seed=1)
+    altered = alter(network)
+    with torch.no_grad():
+        expected = float((altered(X) - 1).square().sum() / 2)
+    assert descent.train(altered, X, torch.ones(3), step=1e-3, steps=1).loss[0] == pytest.approx(expected, rel=1e-12)

@@ -270,12 +270,16 @@ def _tanh_slope(z: Tensor) -> Tensor:
     return 4 * torch.sigmoid(2 * z) * torch.sigmoid(-2 * z)  # 1 - tanh^2 would lose the digits of a saturated unit
 
 
+def _normal_share(z: Tensor) -> Tensor:
+    return 0.5 * torch.erfc(-z / math.sqrt(2))  # torch's ndtr loses the digits of the left tail
+
+
 def _gelu(z: Tensor) -> Tensor:
-    return z * torch.special.ndtr(z)
+    return z * _normal_share(z)
 
 
 def _gelu_slope(z: Tensor) -> Tensor:
-    return torch.special.ndtr(z) + z * torch.exp(-z.square() / 2) / math.sqrt(2 * math.pi)
+    return _normal_share(z) + z * torch.exp(-z.square() / 2) / math.sqrt(2 * math.pi)
 
 
 def _gelu_dual(X: Tensor, Y: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from theory import activations, arrays, checks, kernels
 from theory.activations import Activation
 from theory.arrays import Array
 from theory.kernels import CHUNK_BYTES, Precision, Rows, symmetric
-from theory.networks import TwoLayer
+from theory.networks import unaltered
 from theory.operators import Jacobian, ModuleJacobian, TwoLayerJacobian
 
 
@@ -144,7 +144,7 @@ def _jacobian(X: Array, W: Any, v: Any, activation: Any, chunk_bytes: int, copy:
     if isinstance(W, torch.nn.Module):
         if v is not None or activation is not None:
             checks.fail("arguments", "jacobian(X, network)", "a network and v or activation", "leave v, activation out")
-        if type(W).forward is not TwoLayer.forward:
+        if not unaltered(W):
             return _module_jacobian(X, W, chunk_bytes, copy)
         W, v, activation = W.W, W.v, W.activation
     if v is None or activation is None:

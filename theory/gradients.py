@@ -19,7 +19,7 @@ from torch import Tensor
 from theory import activations, checks
 from theory.activations import Activation
 from theory.kernels import fused, gpu
-from theory.networks import TwoLayer
+from theory.networks import TwoLayer, unaltered
 
 _BLOCK_ENTRIES = 2**19  # pre-activations in work at once: 4 MB in float64, so that a block stays in cache
 
@@ -98,13 +98,14 @@ def engine(network: torch.nn.Module, X: Tensor, y: Tensor, weights: Tensor, step
 
 
 def two_layer(network: torch.nn.Module) -> TypeGuard[TwoLayer]:
-    """Whether a network is a `TwoLayer` whose outputs are those of the class.
+    """Whether a network is a `TwoLayer` that computes as the class does and trains W alone.
 
     Example:
         >>> two_layer(TwoLayer([[1.0]], [1.0], "relu")), two_layer(torch.nn.Linear(1, 1))
         (True, False)
     """
-    return isinstance(network, TwoLayer) and type(network).forward is TwoLayer.forward
+    trained = [weight for weight in network.parameters() if weight.requires_grad]
+    return unaltered(network) and len(trained) == 1 and trained[0] is network.W
 
 
 class TwoLayerDescent:

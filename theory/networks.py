@@ -5,10 +5,11 @@ weights are +1/sqrt(k), half are -1/sqrt(k), and W0 has independent standard nor
 """
 
 import math
-from typing import Literal
+from typing import Literal, TypeGuard
 
 import torch
 from torch import Tensor
+from torch.nn.utils.parametrize import is_parametrized
 
 from theory import activations, arrays, checks, seeding
 from theory.activations import Activation
@@ -196,6 +197,22 @@ class TwoLayer(torch.nn.Module):
         (X,), _ = arrays.tensors(X=X)
         checks.matrix("X", X, columns=self.dimension)
         return X.detach().double()
+
+
+def unaltered(network: object) -> TypeGuard[TwoLayer]:
+    """Whether a network is a `TwoLayer` that computes as the class does: no subclass with outputs of its own, no hooks.
+
+    Only then do its closed forms hold; anything else is a module like any other.
+
+    Example:
+        >>> unaltered(TwoLayer([[1.0]], [1.0], "relu")), unaltered(torch.nn.Linear(1, 1))
+        (True, False)
+    """
+    if not isinstance(network, TwoLayer) or "forward" in vars(network) or is_parametrized(network):
+        return False
+    hooks = getattr(network, "_forward_hooks", None) or getattr(network, "_forward_pre_hooks", None)
+    kind = type(network)
+    return not hooks and kind.forward is TwoLayer.forward and kind._outputs is TwoLayer._outputs
 
 
 def _product(*factors: float | Tensor) -> float:

@@ -233,6 +233,8 @@ def _operator_norm(matrix: Tensor) -> float:
     if matrix.ndim == 1:
         return math.nan
     gram = matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
+    if not bool(gram.isfinite().all()):
+        return math.inf  # descent is about to say that it diverged
     return math.sqrt(max(0.0, float(torch.linalg.eigvalsh(gram)[-1])))
 
 

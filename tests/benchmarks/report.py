@@ -162,12 +162,8 @@ def contender_row(record: Record, workload: str, contender: str, row: Row) -> li
 def peak_share(record: Record, workload: str, row: Row) -> float:
     """Textbook operations a second over the measured peak of that precision."""
     peaks = record.notes["peaks"]["all" if "all cores" in workload else "one"]
-    return (
-        row.operations
-        / (row.milliseconds / 1e3 * row.calls)
-        / 1e9
-        / peaks["float64" if "64" in workload else "float32"]
-    )
+    peak = peaks["float64" if "float64" in workload else "float32"]
+    return row.operations / (row.milliseconds / 1e3) / 1e9 / peak
 
 
 def gpu_table(path: Path) -> list[str]:

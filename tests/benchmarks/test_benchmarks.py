@@ -85,6 +85,14 @@ def test_the_verdict_goes_by_the_median_of_the_fastest_rival(tmp_path, theirs, v
     assert report.target_row(record, target)[-1] == "not measured (not installed: pip install it)"
 
 
+def test_a_share_of_the_peak_is_of_one_step_and_of_its_precision(tmp_path):
+    record = Record(tmp_path / "results.json")
+    record.notes = {"peaks": {"one": {"float32": 100.0, "float64": 50.0}}}
+    row = Row(ours=[1.0], theirs=[4.0], calls=40, operations=2e9)  # 0.1 s a step: 20 GFLOP/s
+    assert report.peak_share(record, "descent at width 64", row) == pytest.approx(0.2)
+    assert report.peak_share(record, "kernel S1 relu float64", row) == pytest.approx(0.4)
+
+
 def test_every_target_is_measured_by_a_workload():
     made = {workload.name: workload.contenders for workload in workloads(tiny=False)}
     for target in targets.TARGETS:

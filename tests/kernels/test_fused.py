@@ -2,6 +2,12 @@
 
 import copy
 import math
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 
 import mpmath
 import numpy as np
@@ -209,6 +215,32 @@ def test_what_it_supports():
     swish = Activation("swish", lambda z: z * torch.sigmoid(z), gamma1=1.0999, gamma2=0.5)
     named = Activation("tanh", lambda z: 2 * torch.tanh(z), gamma1=2.0, gamma2=2.0)  # a name is not enough
     assert not any(fused.supports(TwoLayer.initialise(4, 2, activation)) for activation in (swish, named))
+
+
+def test_a_change_of_any_file_renews_what_is_on_disk(tmp_path):
+    program = """
+        import torch
+        from theory.kernels import compiling, fused
+        from theory.networks import TwoLayer
+        one = torch.ones(1)
+        loss = fused.Descent(TwoLayer(one[None], one, "relu"), one[None], one * 3, one, 0.1).loss
+        print(loss, compiling.first_calls()["fused_rectifier.advance"].cached)
+    """
+    package = Path(fused.__file__).parents[1]
+    shutil.copytree(package, tmp_path / "theory", ignore=shutil.ignore_patterns("__pycache__", "papers", "lab"))
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+
+    def run():
+        environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
+        return done.stdout.split()
+
+    assert run() == ["2.0", "False"] and run() == ["2.0", "True"]
+    tiles = tmp_path / "theory" / "kernels" / "fused_tiles.py"
+    changed = tiles.read_text().replace("select(on, z, e.zero)", "select(on, e.zero, z)")
+    assert changed != tiles.read_text()
+    tiles.write_text(changed)
+    assert run() == ["4.5", "False"]
 
 
 def test_first_calls_leave_a_record():

@@ -179,3 +179,27 @@ def test_importing_the_package_compiles_nothing_and_loads_no_compiler():
         "assert not {'numba', 'triton'} & set(sys.modules), 'a compiler was imported'\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("path", [None, "reference", "cpu"])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda X, W, v: (X, W.float(), v, None), "W: expected torch.float64"),
+        (lambda X, W, v: (X, W, v, X.float()), "Y: expected torch.float64"),
+        (lambda X, W, v: (X[:, :2], W, v, None), "X: expected shape"),
+        (lambda X, W, v: (X, W, v[1:], None), "v: expected shape"),
+        (lambda X, W, v: (X.int(), W, v, None), "X: expected float32 or float64"),
+    ],
+)
+def test_tensors_that_do_not_fit_together(change, message, path):
+    X, W, v = torch.ones(40, 3).double(), torch.ones(20000, 3).double(), torch.ones(20000).double()
+    X, W, v, Y = change(X, W, v)
+    with pytest.raises(InvalidInput, match=message):
+        kernels.gram(X, W, v, activations.get("relu"), Y, path=path)
+
+
+def test_squares_of_tiny_output_weights_do_not_vanish():
+    X, W, v = torch.full((40, 2), 1e25), torch.ones(20000, 2), torch.full((20000,), 1e-25)
+    kernel = kernels.gram(X, W, v, activations.get("relu"))
+    assert torch.allclose(kernel, torch.full_like(kernel, 20000 * 2.0), rtol=1e-5)

@@ -8,7 +8,7 @@ import torch
 from theory import activations, arrays, checks, covariance, spectrum
 from theory.activations import Activation
 from theory.arrays import Array
-from theory.networks import TwoLayer
+from theory.networks import TwoLayer, unaltered
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def two_layer(network: object) -> TwoLayer:
     Raises:
         InvalidInput: no `TwoLayer`, or one whose outputs are computed otherwise.
     """
-    if not isinstance(network, TwoLayer) or type(network).forward is not TwoLayer.forward:
+    if not unaltered(network):
         checks.fail("network", "a TwoLayer", type(network).__name__, "no other network's constants are known here")
     return network
 

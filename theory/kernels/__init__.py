@@ -61,7 +61,8 @@ def gram(
     """
     checks.choice("precision", precision, ("exact", "fast"))
     chosen = choose(X, W, activation, Y) if path is None else checks.choice("path", path, ("reference", "cpu", "gpu"))
-    weights = 1 / len(W) if v is None else _shared(v.square())
+    X, W, v, Y = _alike(X, W, v, Y)
+    weights = 1 / len(W) if v is None else _shared(v.double().square(), X.dtype)
     chunk_bytes = checks.integer("chunk_bytes", chunk_bytes, minimum=1)
     if chosen == "gpu":
         from theory.kernels import gpu, gpu_gram
@@ -127,6 +128,26 @@ def symmetric(K: Tensor) -> Tensor:
     return (K + K.T).mul_(0.5)
 
 
-def _shared(weights: Tensor) -> Tensor | float:
+def _alike(
+    X: Tensor, W: Tensor | Rows, v: Tensor | None, Y: Tensor | None
+) -> tuple[Tensor, Tensor | Rows, Tensor | None, Tensor | None]:
+    """The arguments without gradients, refused if compiled code would read past their ends or misread their numbers."""
+    X, v, Y = X.detach(), None if v is None else v.detach(), None if Y is None else Y.detach()
+    W = W.detach() if isinstance(W, Tensor) else W
+    checks.matrix("X", X, columns=W.shape[1])
+    if v is not None:
+        checks.vector("v", v, length=len(W))
+    if Y is not None:
+        checks.matrix("Y", Y, columns=W.shape[1])
+    if X.dtype not in (torch.float32, torch.float64):
+        checks.fail("X", "float32 or float64", str(X.dtype), "convert it with .double()")
+    for name, tensor in (("W", W), ("v", v), ("Y", Y)):
+        if isinstance(tensor, Tensor) and (tensor.dtype, tensor.device) != (X.dtype, X.device):
+            got, remedy = f"{tensor.dtype} on {tensor.device}", "convert one with .to()"
+            checks.fail(name, f"{X.dtype} on {X.device}, like X", got, remedy)
+    return X, W, v, Y
+
+
+def _shared(weights: Tensor, dtype: torch.dtype) -> Tensor | float:
     """One number if all weights are that number: then patterns can be counted, and no product needs weighting."""
-    return float(weights[0]) if bool((weights == weights[0]).all()) else weights
+    return float(weights[0]) if bool((weights == weights[0]).all()) else weights.to(dtype)

@@ -77,7 +77,7 @@ def compiled(function: Callable | None = None, /, **options: Any) -> Any:
         dispatcher = numba.njit(**({"nogil": True, "cache": True} | options))(function)
     except RuntimeError:  # no directory for the cache: neither beside the source nor in the user's cache
         dispatcher = numba.njit(**({"nogil": True} | options | {"cache": False}))(function)
-    return _timed(dispatcher, f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}")
+    return _timed(dispatcher, f"{function.__module__.rpartition('.')[2]}.{function.__name__}")
 
 
 def intrinsic(function: Callable) -> Any:

@@ -7,7 +7,11 @@ weight, examples that have no weight.
 Numba is imported here: import this module inside functions, after `compiling.available`.
 """
 
+import hashlib
+import inspect
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,8 +22,21 @@ from theory.kernels.vectors import GROUP, TILE, VECTOR_BYTES
 PART = 2**24  # multiply-adds that are worth a thread
 MOST_PARTS = 64  # of the width; a property of the problem, not of the threads, so that these do not change results
 
-inlined = compiled(inline="always")
-leaf = compiled(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+inlined = compiled(inline="always", cache=False)
+leaf = compiled(no_cpython_wrapper=True, no_cfunc_wrapper=True, cache=False)  # part of what the entry keeps on disk
+
+
+def entry(function: Callable) -> Any:
+    """Decorator: `compiled`, and compiled anew when any file of compiled descent has changed.
+
+    Numba's disk cache only looks at the function's own file, but it goes by names: this one gets the files' digest.
+    """
+    folder = Path(__file__).parent
+    names = ("vectors", "elementary", "fused_layout", "fused_rectifier", "fused_smooth", "fused_tiles")
+    digest = hashlib.sha256(b"".join((folder / f"{name}.py").read_bytes() for name in names)).hexdigest()
+    function = inspect.unwrap(function)
+    function.__qualname__ = f"{function.__name__}_{digest[:12]}"
+    return compiled(function)
 
 
 class Problem(NamedTuple):
@@ -132,7 +149,7 @@ def parts(n: int, W: np.ndarray) -> int:
 @inlined
 def settle(problem, state):  # type: ignore[no-untyped-def]
     """The residual from the parts' outputs; returns the loss and the length of the step that led here."""
-    loss, squares, slope = 0.0, 0.0, float(problem.slope)
+    loss, squares, slope = 0.0, 0.0, np.float64(problem.slope)
     for i in range(len(problem.y)):
         f = 0.0
         for part in range(len(state.outputs)):
@@ -146,10 +163,10 @@ def settle(problem, state):  # type: ignore[no-untyped-def]
                 along += total * problem.groups[i // GROUP, z, i % GROUP]
             f = slope * along + (1.0 - slope) * f
         state.residual[i] = f - problem.y[i]
-        loss += float(problem.counts[i]) * float(state.residual[i]) ** 2
+        loss += np.float64(problem.counts[i]) * np.float64(state.residual[i]) ** 2
     for part in range(len(state.squares)):
         squares += state.squares[part]
-    return loss / 2, float(problem.step) * math.sqrt(squares)
+    return loss / 2, np.float64(problem.step) * math.sqrt(squares)
 
 
 @inlined

@@ -16,13 +16,13 @@ A leaky rectifier costs the same: phi(z) = s z + (1 - s) max(z, 0), and the line
 
 import numpy as np
 
-from theory.kernels.compiling import compiled
 from theory.kernels.fused_layout import (
     Problem,
     Scratch,
     State,
     aligned,
     clear,
+    entry,
     grouped,
     inlined,
     lanes,
@@ -78,7 +78,7 @@ def scratch(problem: Problem, state: State) -> Scratch:
     return Scratch(*(aligned(shape, dtype) for shape in shapes))
 
 
-@compiled
+@entry
 def advance(problem, state, scratch, steps, first, last, settled, losses, moves):  # type: ignore[no-untyped-def]
     """Make steps (0: only evaluate) with parts first to last of the width; returns the present loss.
 
@@ -202,10 +202,10 @@ def follow(W, v, linear, part, a, b):  # type: ignore[no-untyped-def]
         for z in range(d):
             total = 0.0
             for lane in range(tile):
-                w = float(W[0, t, z, lane])
+                w = np.float64(W[0, t, z, lane])
                 if halves == 2:
-                    w -= float(W[1, t, z, lane])
-                total += float(v[t * tile + lane]) * w
+                    w -= np.float64(W[1, t, z, lane])
+                total += np.float64(v[t * tile + lane]) * w
             linear[part, z] += total
 
 

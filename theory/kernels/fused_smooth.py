@@ -6,8 +6,6 @@ pre-activations at the new ones, and turns them into outputs and new slopes whil
 Layout. `State.slopes` is (halves * tiles, GROUP groups, tile). `Problem.rows` is (d / GROUP, GROUP groups, GROUP):
 columns in fours, so that the gradient is the same product as the pre-activations, of 4 columns and a tile of units.
 `Scratch.gradient` is (d, tile), d rounded up to fours.
-
-Numba's disk cache does not notice a change of an intrinsic: after one, delete the __pycache__ beside this file.
 """
 
 from collections.abc import Callable
@@ -20,13 +18,14 @@ from numba import types
 from theory import activations
 from theory.activations import Activation
 from theory.kernels import elementary
-from theory.kernels.compiling import compiled, intrinsic
+from theory.kernels.compiling import intrinsic
 from theory.kernels.fused_layout import (
     Problem,
     Scratch,
     State,
     aligned,
     clear,
+    entry,
     grouped,
     inlined,
     lanes,
@@ -73,7 +72,7 @@ def scratch(problem: Problem, state: State) -> Scratch:
     return Scratch(*(aligned(shape, dtype) for shape in shapes))
 
 
-@compiled
+@entry
 def advance(problem, state, scratch, steps, first, last, settled, losses, moves):  # type: ignore[no-untyped-def]
     """Make steps (0: only evaluate) with parts first to last of the width; returns the present loss.
 
@@ -152,7 +151,7 @@ def move(W, v, step, gradient, half, t):  # type: ignore[no-untyped-def]
             W[half, t, c, lane] += signed * v[t * tile + lane] * gradient[c, lane]
             squares[lane] += gradient[c, lane] * gradient[c, lane]
     for lane in range(tile):
-        total += float(v[t * tile + lane]) ** 2 * squares[lane]
+        total += np.float64(v[t * tile + lane]) ** 2 * squares[lane]
     return total
 
 

@@ -1,7 +1,6 @@
 """The hot loops of `theory.kernels.fused_rectifier`, as intrinsics, each for a tile of units or a chunk of examples.
 
-The layouts are those of that module. Numba's disk cache does not notice a change of this file: after one, delete the
-__pycache__ beside it.
+The layouts are those of that module.
 """
 
 from typing import Any

@@ -3,8 +3,6 @@
 Numba's own loops leave it to LLVM to find vectors and to keep sums in registers, which it does not do for products of
 small tiles. An intrinsic emits them itself, through an `Emitter`. No instruction is tied to a machine: LLVM splits or
 joins vectors where registers differ, and fuses multiply-adds where it can.
-
-Numba's disk cache does not notice a change of an intrinsic: after one, delete the __pycache__ beside this file.
 """
 
 from collections.abc import Callable
