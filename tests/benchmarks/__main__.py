@@ -56,7 +56,8 @@ def main() -> int:
 
 def session(asked: argparse.Namespace, cores: str, began: str, identity: str) -> int:
     """One pytest-benchmark session in a process whose threads are set before any library is loaded."""
-    environment = dict(os.environ)
+    # pytest-benchmark measures nothing where it believes to be one of several workers
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(HERE.parent), environment.get("PYTHONPATH", "")])
     environment["BENCHMARKS_RECORD"] = str(asked.output.resolve() / "results.json")
     environment["BENCHMARKS_SESSION"], environment["BENCHMARKS_IDENTITY"] = began, identity
@@ -69,7 +70,7 @@ def session(asked: argparse.Namespace, cores: str, began: str, identity: str) ->
             environment[variable] = "1"
     command = [sys.executable, "-m", "pytest", str(HERE / "bench.py"), "-c", os.devnull, "--rootdir", str(HERE)]
     command += ["--confcutdir", str(HERE), "-p", "no:cacheprovider", "-p", "no:xdist", "-v", "--no-header"]
-    command += ["--benchmark-disable-gc", "--benchmark-columns=min,median,max,rounds", "--benchmark-sort=name"]
+    command += ["--benchmark-enable", "--benchmark-disable-gc", "--benchmark-columns=min,median,max,rounds", "--benchmark-sort=name"]
     command += ["--benchmark-group-by=group", "--import-mode=importlib"]
 
     def hold() -> None:
