@@ -263,6 +263,7 @@ def test_two_close_centres(name):
 MEASURE = """
     import sys
     import torch
+    from theory import activations, kernels
     from theory.covariance import empirical_kernel, jacobian
 
     def peak():  # of this process alone: resource.ru_maxrss starts from the parent's
@@ -272,8 +273,7 @@ MEASURE = """
     work, n, width, d = sys.argv[1], *map(int, sys.argv[2:])
     X, W = torch.randn(n, d, dtype=torch.float64), torch.randn(d, width, dtype=torch.float64).T
     v = torch.full((width,), width**-0.5, dtype=torch.float64)
-    from theory import activations, kernels
-kernels.gram(X[:9], W[:999], v[:999], activations.get("erf"), path="cpu")  # libraries, and what is compiled
+    kernels.gram(X[:9], W[:999], v[:999], activations.get("erf"), path="cpu")  # libraries, and what is compiled
     print(peak())
     if "kernel" in work:
         empirical_kernel(X, W, v, "erf", chunk_bytes=2**24)

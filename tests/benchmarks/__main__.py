@@ -70,8 +70,8 @@ def session(asked: argparse.Namespace, cores: str, began: str, identity: str) ->
             environment[variable] = "1"
     command = [sys.executable, "-m", "pytest", str(HERE / "bench.py"), "-c", os.devnull, "--rootdir", str(HERE)]
     command += ["--confcutdir", str(HERE), "-p", "no:cacheprovider", "-p", "no:xdist", "-v", "--no-header"]
-    command += ["--benchmark-enable", "--benchmark-disable-gc", "--benchmark-columns=min,median,max,rounds", "--benchmark-sort=name"]
-    command += ["--benchmark-group-by=group", "--import-mode=importlib"]
+    command += ["--benchmark-enable", "--benchmark-disable-gc", "--benchmark-columns=min,median,max,rounds"]
+    command += ["--benchmark-sort=name", "--benchmark-group-by=group", "--import-mode=importlib"]
 
     def hold() -> None:
         if available and cores == "one":
