@@ -245,6 +245,7 @@ MANY = {
     "jax vmap of scan": partial(jax_scan, stacked=True),
     "jax loop of scans": partial(jax_scan, stacked=False),
 }
+SLOW = frozenset({"loop of autograd + SGD", "bmm autograd", "bmm by hand"})
 
 
 def workloads(tiny: bool) -> list[Workload]:
@@ -255,7 +256,7 @@ def workloads(tiny: bool) -> list[Workload]:
         ("ensemble", 3 if tiny else 64, (20, 3, 16) if tiny else (200, 20, 512), 3 if tiny else 100, ours_many, MANY),
     ):
         operations = 4.0 * runs * math.prod(size)
-        options = {"calls": steps, "operations": operations, "rounds": 7, "seconds": 3.0}
+        options = {"calls": steps, "operations": operations, "rounds": 7, "seconds": 3.0, "once": SLOW}
         contenders = {OURS: ours, **rivals}
         for cores in ("one", "all"):
             few = {key: contenders[key] for key in (OURS, list(rivals)[1], list(rivals)[-1])}

@@ -162,7 +162,8 @@ class Bout:
 
     def __init__(self, workload: Workload, rival: str, inputs: Any, ours: Callable[[], Any]):
         self.workload, self.inputs, self.ours = workload, inputs, ours
-        self.theirs = ours if rival == OURS else workload.contenders[rival](inputs)
+        self.alone = rival == OURS
+        self.theirs = ours if self.alone else workload.contenders[rival](inputs)
         self.row = Row(calls=workload.calls, operations=workload.operations)
         self.single = rival in workload.once
 
@@ -178,12 +179,15 @@ class Bout:
             self.our_turn()
             return 1
         began = clock()
-        self.ours()
+        if not self.alone:
+            self.ours()
         self.theirs()
         return int(np.clip(self.workload.seconds / (clock() - began), 3, self.workload.rounds))
 
     def our_turn(self) -> None:
-        """One timed call of ours, to be followed at once by the rival's."""
+        """One timed call of ours, to be followed at once by the rival's; none if ours is what is measured."""
+        if self.alone:
+            return
         began = clock()
         self.ours()
         self.row.ours.append(clock() - began)
@@ -191,7 +195,9 @@ class Bout:
     def finish(self, seconds: list[float], result: Any) -> Row:
         """The row, with the distance from the truth."""
         self.row.theirs = seconds
-        if len(seconds) == 1:
+        if self.alone:
+            self.row.ours = list(seconds)
+        elif len(seconds) == 1:
             self.our_turn()
         self.row.extra = getattr(self.theirs, "extra", {})
         if self.workload.error is not None:

@@ -231,17 +231,17 @@ def workloads(tiny: bool) -> list[Workload]:
 
     compiled, integers = {"jax jit closed form": jax_closed_form}, {"torch int8 patterns": torch_int8}
     automatic = {"torch.func jacrev": torch_func, "nngeometry FMatDense": nngeometry}
-    slow = frozenset({"torch.func jacrev", f"neural_tangents {peers.IMPLEMENTATIONS[0]}"})
+    slow = frozenset({"torch.func jacrev", "torch int8 patterns", f"neural_tangents {peers.IMPLEMENTATIONS[0]}"})
     relu = {**CLOSED, **compiled, **integers, **automatic}
     add("S1", "relu", "float32", {**relu, **TANGENTS}, once=slow)
     add("S2", "relu", "float32", {**relu, FASTEST_TANGENTS: TANGENTS[FASTEST_TANGENTS]}, once=slow)
-    add("S3", "relu", "float32", relu, once=frozenset(relu), rounds=5)
+    add("S3", "relu", "float32", relu, once=frozenset(relu))
     for size in ("S1", "S2"):
         add(size, "relu", "float64", CLOSED)
         for activation in SMOOTH:
             for dtype in DTYPES:
                 add(size, activation, dtype, {**CLOSED, **compiled} if activation == "softplus" else CLOSED)
-    add("S3", "softplus", "float32", CLOSED, once=frozenset(CLOSED), rounds=3)
+    add("S3", "softplus", "float32", CLOSED, once=frozenset(CLOSED))
     add("S1", "relu", "float32", CLOSED, output="normal")
     for activation in ("relu", "softplus"):
         add("S1", activation, "float32", {**CLOSED, **compiled}, cores="all")

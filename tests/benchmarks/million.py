@@ -61,7 +61,6 @@ def workloads(tiny: bool) -> list[Workload]:
             {name: functools.partial(prepare, name) for name in CONTENDERS},
             kernel_matrix.error,
             once=frozenset({"torch closed form, chunks"}),
-            rounds=3,
             operations=2 * size[0] * size[1] * size[2] + size[0] ** 2 * size[2],
         )
     ]
