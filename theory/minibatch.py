@@ -5,7 +5,7 @@ networks (cf. Li, Soltanolkotabi & Oymak, 2020) minimise the cross-entropy in sm
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -40,20 +40,24 @@ def epochs(
     batch: int,
     momentum: float = 0.9,
     seed: int = 0,
+    observe: Callable[[Tensor, Tensor], object] | None = None,
 ) -> Iterator[Epoch]:
     """Minibatch descent on the mean cross-entropy from the present weights, as an endless iterator of `Epoch`.
 
-    The network passed in is not modified. Every pass takes the examples in a new random order; a last batch that is
-    smaller than the others is used too.
+    The network passed in is not modified. Every pass takes the examples in a new random order, in as few batches as
+    `batch` allows and of nearly equal size: a last batch of one example would be one step at the full rate, and can
+    undo a pass.
 
     Args:
         network: with one score per class, (n, classes); it sets dtype and device.
         images: (n, ...) as the network wants them.
         labels: class of each example, (n,) integers from 0.
         learning_rate: > 0.
-        batch: examples per step, >= 1.
+        batch: most examples per step, >= 1.
         momentum: of Polyak's heavy ball, in [0, 1).
         seed: of the stream "order of the batches", >= 0.
+        observe: called with each batch's scores (m, classes), which carry no gradient, and row numbers (m,), before
+            its step.
 
     Raises:
         InvalidInput: at once, for labels that are no classes, wrong lengths, NaN, settings out of range; on the way, if
@@ -84,7 +88,8 @@ def epochs(
     if momentum == 1:
         checks.fail("momentum", "a number below 1", momentum, "0.9 is common")
     order = seeding.torch_generator("order of the batches", seed)
-    return _passes(copy.deepcopy(network), X, classes.to(home.device).long(), learning_rate, batch, momentum, order)
+    moved = copy.deepcopy(network)
+    return _passes(moved, X, classes.to(home.device).long(), learning_rate, batch, momentum, order, observe)
 
 
 def _passes(
@@ -95,6 +100,7 @@ def _passes(
     batch: int,
     momentum: float,
     order: torch.Generator,
+    observe: Callable[[Tensor, Tensor], object] | None,
 ) -> Iterator[Epoch]:
     weights = list(network.parameters())
     velocities = [torch.zeros_like(weight) for weight in weights]
@@ -102,10 +108,13 @@ def _passes(
     while True:
         yield Epoch(number, loss, network)
         total = X.new_zeros(())
-        for rows in torch.randperm(len(X), generator=order).to(X.device).split(batch):
+        for rows in torch.randperm(len(X), generator=order).to(X.device).tensor_split(-(-len(X) // batch)):
             with torch.enable_grad():
-                entropy = torch.nn.functional.cross_entropy(network(X[rows]), classes[rows])
+                scores = network(X[rows])
+                entropy = torch.nn.functional.cross_entropy(scores, classes[rows])
                 gradients = torch.autograd.grad(entropy, weights)
+            if observe is not None:
+                observe(scores.detach(), rows)
             with torch.no_grad():  # five lines of arithmetic; torch.optim would take two seconds to import
                 for weight, velocity, gradient in zip(weights, velocities, gradients, strict=True):
                     velocity.mul_(momentum).add_(gradient)
