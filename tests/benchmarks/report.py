@@ -82,7 +82,7 @@ def target_row(record: Record, target: Target) -> list[str]:
     row, error = ran[name], "-" if ours.error is None else f"{ours.error:.1e}"
     if target.kind == "ratio":
         middle, low, high = row.ratio
-        verdict = judge(record, middle >= target.must)
+        verdict = "stated" if target.must is None else judge(record, middle >= target.must)
         verdict += ", but not in every round" if verdict == "pass" and low < target.must else ""
         mine = sorted(row.ours)[len(row.ours) // 2] / row.calls * 1e3
         achieved = f"{figure(middle)}x [{figure(low)}, {figure(high)}]"

@@ -5,6 +5,7 @@ from typing import Literal
 
 from benchmarks.harness import OURS
 from benchmarks.kernel_matrix import DTYPES, SMOOTH, TANGENTS
+from benchmarks.margin import MAXIMUM
 from benchmarks.million import ROWS
 
 TORCH = ("torch closed form", "torch closed form, chunks")
@@ -81,6 +82,10 @@ TARGETS = (
     Target("hypergradient against the best correct peer", "hypergradient", (), 10, "25x"),
     Target("singular values against svdvals(J)", "singular values relu float64", ("svdvals(J)",), 100, "200x"),
     Target("singular values against eigvalsh(J J^T)", "singular values relu float64", ("eigvalsh(J J^T)",), 8, "15x"),
+    *(
+        Target(f"AUM, ids {ids}, against a maximum per row", f"AUM, 1,000,000 x 100, ids {ids}", (MAXIMUM,), must, "-")
+        for ids, must in (("in order", 0.5), ("shuffled", 0.5), ("strings", None))
+    ),
     Target("width 10^6 against torch closed form in chunks", "kernel 10^6 relu float32", TORCH[1:], 5, "-"),
     Target("width 10^6, extra memory", "kernel 10^6 relu float32", (OURS,), 300, "-", "megabytes"),
     Target(
