@@ -46,7 +46,7 @@ lint:  ## ruff, mypy and the import contract
 
 bench:  ## every benchmark that a CPU can show, with rivals: tests/benchmarks/RESULTS.md, figures/speed.png (about 10 minutes)
 	$(READY) test
-	$(RUN) -m pip install --quiet "jax>=0.4.34" --constraint constraints.txt
+	$(RUN) -m pip install --quiet --editable ".[bench]" --constraint constraints.txt
 	$(RUN) -m pip install --quiet --no-deps nngeometry==0.4  # it asks for torchvision, and does not need it
 	cd tests && "$(abspath $(VENV))/bin/python" -m benchmarks
 
