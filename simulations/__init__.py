@@ -7,8 +7,20 @@ import importlib
 
 from theory.lab.simulation import Simulation
 
-NAMES = ("clusters", "early_stopping", "corruption", "distance", "two_points", "spectrum", "phase_diagram")
-"""The files of this folder in the order of the paper's story."""
+NAMES = (
+    "clusters",
+    "early_stopping",
+    "corruption",
+    "distance",
+    "two_points",
+    "spectrum",
+    "phase_diagram",
+    "mislabeled",
+    "aum_link",
+    "outlier_views",
+    "weighted_contrast",
+)
+"""The files of this folder in the order of the papers."""
 
 
 def all_simulations() -> list[type[Simulation]]:
