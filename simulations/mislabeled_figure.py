@@ -43,6 +43,7 @@ def _histograms(part: Any, results: xarray.Dataset) -> None:
         panel.axvline(float(cells.cut), color="black", linewidth=0.8, linestyle="--", label="cut")
         panel.set(title=f"{level} noise", xlabel="AUM, first run [logit]", yticks=[])
     panels[0].set_ylabel("density")
+    panels[0].set_ylim(0, 1.35 * panels[0].get_ylim()[1])  # room for the legend
     panels[0].legend(loc="upper left", fontsize="x-small")
 
 
@@ -98,6 +99,8 @@ def _bars(panel: Any, results: xarray.Dataset) -> None:
         np.arange(results.sizes["level"]), [str(level).replace(" ", "\n") for level in results.level.values]
     )
     panel.set_ylabel("test accuracy at the end")
+    low, high = panel.get_ylim()
+    panel.set_ylim(low - 0.45 * (high - low), high)  # room for the legend
     panel.legend(loc="lower left", fontsize="x-small")
 
 
