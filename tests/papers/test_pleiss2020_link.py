@@ -12,7 +12,16 @@ from theory.checks import InvalidInput
 from theory.estimate import Estimate
 from theory.networks import TwoLayer
 from theory.papers.pleiss2020 import link, link_claims
-from theory.papers.pleiss2020.link import A5, check_limit, check_link, experiment_link, follow, limit_auc, predict
+from theory.papers.pleiss2020.link import (
+    A5,
+    Course,
+    check_limit,
+    check_link,
+    experiment_link,
+    follow,
+    limit_auc,
+    predict,
+)
 from theory.verdict import Status
 
 HOLDS, VIOLATED, OUT_OF_SCOPE = Status.HOLDS, Status.VIOLATED, Status.OUT_OF_SCOPE
@@ -91,6 +100,20 @@ def test_a_network_that_is_not_the_kernels_is_caught(courses):
     assert again(rows, "A5.auc", close=honest).status == VIOLATED
 
 
+def test_one_pair_of_labels_by_hand():
+    """AUMs 0 and 1.9 predicted, 1 and .9 measured: an error of 1 turns a pair round whose AUMs differ by 1.9."""
+    truth, observed = np.ones(2), np.array([-1.0, 1.0])
+    linear = Course(np.array([[0.0, 0.0], [0.0, 0.95]]), truth, observed)
+    network = Course(np.array([[0.0, 0.0], [-0.5, 0.45]]), truth, observed)
+    assert linear.areas([1]).tolist() == [[0.0, 1.9]] and network.areas([1]).tolist() == [[1.0, 0.9]]
+    verdicts = check_link(network, linear)
+    assert judged(verdicts, "A5.auc") == HOLDS
+    values = {name: verdicts[1].inputs[name].value[0] for name in ("N", "P", "close")}
+    assert values == {"N": 0, "P": 1, "close": 1}
+    for output, inside in ((0.05, True), (-0.05, False)):  # within 1 of the true label 1
+        assert Course(np.full((2, 2), output), truth, observed).window.inside.tolist() == [inside] * 2
+
+
 def test_the_limit():
     rng = np.random.default_rng(4)
     J = rng.standard_normal((12, 14))
@@ -101,6 +124,9 @@ def test_the_limit():
     epochs = [int(slow * times) + 1 for times in (0.3, 1, 3)]
     verdicts = check_limit(K, y, step, epochs)
     assert verdicts[0].status == HOLDS and verdicts[0].statuses.shape == (3, 12)
+    alone = check_limit([[2.0]], [1.0], 0.3, [1, 2, 5])[0]  # one example attains the bound at every T
+    sides = np.abs(alone.inputs["D"].value - alone.inputs["L"].value), alone.right.value
+    np.testing.assert_allclose(*sides, rtol=1e-9)
     off = Estimate.computed(np.asarray(verdicts[0].inputs["L"].value) * 1.5 + 1, error=1e-9)
     assert again(verdicts, "A5.limit", L=off).status == VIOLATED
     assert check_limit(K, y, 1.5 / values[-1], epochs)[0].status == OUT_OF_SCOPE

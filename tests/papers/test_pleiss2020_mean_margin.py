@@ -38,10 +38,16 @@ def test_never_violated_over_four_thousand_examples():
 def test_holds_exactly(seed, classes, epochs, ties):
     rng = np.random.default_rng(seed)
     Z = rng.integers(-2, 3, (epochs, 8, classes)) if ties else rng.standard_normal((epochs, 8, classes))
-    for verdict in check_mean_margin(Z, rng.integers(0, classes, 8)):
+    y = rng.integers(0, classes, 8)
+    verdicts = check_mean_margin(Z, y)
+    areas = np.mean([margins(logits, y) for logits in Z], axis=0)
+    np.testing.assert_allclose(verdicts[0].inputs["A"].value.astype(float), areas, atol=1e-12)
+    of_mean = margins(Z.mean(axis=0), y)
+    np.testing.assert_allclose(verdicts[0].inputs["M"].value.astype(float), of_mean, atol=1e-12)
+    for verdict in verdicts:
         assert verdict.status in (HOLDS, OUT_OF_SCOPE), verdict.explain()
         assert set(verdict.statuses.flat) <= {HOLDS, OUT_OF_SCOPE}
-    equal, strict = check_mean_margin(Z, rng.integers(0, classes, 8))[1:]
+    equal, strict = verdicts[1:]
     assert ((equal.statuses == HOLDS) == (strict.statuses == OUT_OF_SCOPE)).all()  # one or the other, for each
     if classes == 2 or epochs == 1:
         assert equal.status == HOLDS and strict.status == OUT_OF_SCOPE

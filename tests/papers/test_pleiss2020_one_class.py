@@ -79,12 +79,23 @@ def test_wrong_measurements_are_caught():
         assert row.status == HOLDS
         assert again(verdicts, name, **{symbol: value + F(1, 10**30)}).status == VIOLATED  # no tolerance at all
     assert again(verdicts, "A3.separates", gap=F(-1, 9)).status == VIOLATED
+    assert again(verdicts, "A3.separates", gap=F(0)).status == VIOLATED
     assert again(verdicts, "A3.decay", gap=F(3)).status == VIOLATED
     many = check_one_class([1, 4], F(1, 2), F(1, 3), F(1, 9), 5)
     assert judged(many, "A3.fails") == HOLDS and again(many, "A3.fails", gap=F(1, 9)).status == VIOLATED
+    even = check_one_class([2, 2, 2], F(1, 2), F(1, 3), F(1, 9), 5)  # p = (c - 1)/c: no gap at all
+    assert judged(even, "A3.fails") == HOLDS and judged(even, "A3.separates") == OUT_OF_SCOPE
+    assert again(even, "A3.fails", gap=F(1, 10**9)).status == VIOLATED
     alone = check_one_class([4, 1], F(1, 2), 0, F(1, 9), 5)
     assert [v.claim.id for v in alone] == ["A3.keeps"] and alone[0].status == HOLDS
     assert again(alone, "A3.keeps", gap=F(1, 9)).status == VIOLATED
+
+
+def test_the_decay_bound_is_reached():
+    verdicts = check_one_class([4, 1], F(1, 10), 2, F(2, 5), 30)
+    [row] = [v for v in verdicts if v.claim.id == "A3.decay"]
+    gap = row.inputs["gap"].value
+    assert row.status == HOLDS and again(verdicts, "A3.decay", gap=gap * F(10**6 + 1, 10**6)).status == VIOLATED
 
 
 def test_out_of_scope():

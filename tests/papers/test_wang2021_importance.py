@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from judging import again, judged
 
 from theory.checks import InvalidInput
+from theory.importance import bias_bound
 from theory.papers.wang2021.importance import (
     U7,
     check_bias,
@@ -25,6 +26,8 @@ def test_any_problem_keeps_its_bound(seed, values, draws):
     verdicts = check_bias([problem], [draws])
     assert judged(verdicts, "U7.bound") == Status.HOLDS
     assert verdicts[0].tightest < 0.5  # no search has come nearer
+    spread, chi_square = (float(verdicts[0].inputs[name].value.item()) for name in ("D", "v"))
+    assert float(verdicts[0].right.value.item()) == pytest.approx(bias_bound(spread, chi_square, draws))
 
 
 def test_the_bias_is_of_order_one_over_n():
