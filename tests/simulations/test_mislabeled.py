@@ -133,12 +133,6 @@ def test_without_cleanlab_it_is_left_out(monkeypatch: pytest.MonkeyPatch) -> Non
         Mislabeled(folds=5)
 
 
-def test_full_profile_is_the_published_comparison() -> None:
-    full = Mislabeled.full()
-    assert (full.stop, full.long, full.retrain, full.train_size, full.seeds) == (30, 150, 60, 1437, 4)
-    assert full.kinds == ("uniform", "uniform", "flip") and full.rates == (0.2, 0.4, 0.2)
-
-
 @pytest.mark.parametrize(
     ("settings", "word"),
     [

@@ -143,7 +143,7 @@ def check_global(z: Array, **record: Any) -> Verdicts:
     """Judge U4 about the mean of the two global views, on independent batches of Gaussian views without outliers.
 
     Args:
-        z: (draws, N, M, d) with at least two draws, M > 2; N(M-1) >= 150 d and N >= 50 d.
+        z: (draws, N, M, d) with at least two draws, M > 2; N(M-1) >= 150 d and N >= 10 d.
         **record: `settings` and `seed` for the verdicts.
 
     Returns:

@@ -126,7 +126,7 @@ TILT = _law(
 )
 _THREE = ("more than two views", sp.Gt(M, 2))
 # the centres are views too: whatever M is, it takes many images to average over them
-_IMAGES = ("N >= 50 d, near the limit", sp.Ge(nu, 50 * d * (M - 1), evaluate=False))
+_IMAGES = ("N >= 10 d, near the limit", sp.Ge(nu, 10 * d * (M - 1), evaluate=False))
 GLOBAL_PAIR = _law(
     "global_pair",
     "about the mean of the global views, these have the mean distance d M/(3M - 4), for many images",
