@@ -17,6 +17,7 @@ import numpy as np
 
 from theory import checks
 from theory.aum import tables
+from theory.margin import numbered
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +60,7 @@ def read_features(path: str | Path, label: str = "label", id: str = "id") -> Lab
     if path.suffix == ".npz":
         values, labels, ids = _arrays(path, "features")
     else:
-        table = _table(path, label)
+        table = _table(path, label, id)
         ids = table[id].to_numpy() if id in table else None
         labels = table[label].to_numpy()
         columns = [name for name in table if name not in (label, id)]
@@ -67,13 +68,17 @@ def read_features(path: str | Path, label: str = "label", id: str = "id") -> Lab
             checks.fail(str(path), "columns of features", f"only {list(table)}", "add what the network should see")
         for name in columns:
             if table[name].dtype.kind not in "fiub":
-                remedy = "leave it out, or encode it"
+                remedy = f"leave it out, or encode it; --id {name} if it names the samples"
                 checks.fail(f"{path}, column {name!r}", "numbers", f"e.g. {table[name].iloc[0]!r}", remedy)
         values = table[columns].to_numpy(dtype=np.float64)
     if values.ndim < 2 or values.dtype.kind not in "fiub":
         got = f"shape {values.shape}, dtype {values.dtype}"
         checks.fail(f"{path}, features", "numbers of shape (n, ...)", got, "one row per sample")
-    return _checked(path, values.astype(np.float32), labels, ids, len(values))
+    found = _checked(path, values.astype(np.float32), labels, ids, len(values))
+    if len(found.classes) > max(2, len(values) // 2):
+        got = f"{len(found.classes)} distinct ones among {len(values)}"
+        checks.fail(f"{path}, labels", "classes that occur more than once", got, "name the column: --label")
+    return found
 
 
 def read_logits(path: str | Path) -> LabelledData:
@@ -91,7 +96,7 @@ def read_logits(path: str | Path) -> LabelledData:
             got = f"shape {logits.shape}, dtype {logits.dtype}"
             checks.fail(f"{path}, logits", "floats of shape (epochs, n, classes)", got, "stack the epochs")
     else:
-        logits, labels, ids = _from_rows(path, _table(path, "label"))
+        logits, labels, ids = _from_rows(path, _table(path, "label", "id"))
     found = _checked(path, logits, labels, ids, logits.shape[1])
     numbers = found.classes[found.labels]
     whole = numbers.dtype.kind in "iu" or (numbers.dtype.kind == "f" and bool(np.all(numbers == np.round(numbers))))
@@ -109,7 +114,7 @@ def _arrays(path: Path, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray |
             every = {name: file[name] for name in file.files}
     except Exception as error:  # zip, header and pickle errors come as many types
         remedy = "save arrays of numbers or strings with numpy.savez; no pickle is loaded"
-        checks.fail(str(path), "an .npz file of plain arrays", str(error).splitlines()[0][:80], remedy)
+        checks.fail(str(path), "an .npz file of plain arrays", str(error).splitlines()[0], remedy)
     found = []
     for wanted in (kind, "labels", "ids"):
         present = [name for name in _NAMES[wanted] if name in every]
@@ -122,10 +127,10 @@ def _arrays(path: Path, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray |
     return values, labels, ids
 
 
-def _table(path: Path, label: str) -> "pd.DataFrame":
+def _table(path: Path, label: str, id: str) -> "pd.DataFrame":
     if path.suffix not in (".csv", ".parquet"):
-        checks.fail("file", "a name that ends in .npz, .csv or .parquet", path.name, "convert it")
-    return tables.read_table(path, (label,))
+        checks.fail("file", "a name that ends in .npz, .csv or .parquet", str(path), "convert it")
+    return tables.read_table(path, (label,), names=(label, id))
 
 
 def _from_rows(path: Path, table: "pd.DataFrame") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -150,22 +155,15 @@ def _from_rows(path: Path, table: "pd.DataFrame") -> tuple[np.ndarray, np.ndarra
 def _checked(path: Path, values: np.ndarray, labels: np.ndarray, ids: Any, rows: int) -> LabelledData:
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
-        got = f"{len(bad)} NaN, infinite or missing, e.g. at {tuple(bad[0].tolist())}"
+        got = f"{len(bad)} NaN, infinite or missing, e.g. at {tuple(bad[0].tolist())}, rows and columns from 0"
         checks.fail(f"{path}, numbers", "finite ones", got, "remove or impute them first")
     if labels.shape != (rows,):
         checks.fail(f"{path}, labels", f"{rows} of them", f"shape {labels.shape}", "one per sample")
-    words = labels.astype(str) if labels.dtype.kind in "OUT" else labels
-    empty = (words == "") | (words == "nan") if words.dtype.kind == "U" else np.zeros(rows, bool)
-    empty |= ~np.isfinite(words) if words.dtype.kind == "f" else False
-    if empty.any():
-        got = f"none in {int(empty.sum())} rows, e.g. row {int(np.flatnonzero(empty)[0])}"
-        checks.fail(f"{path}, labels", "a label for each sample", got, "leave such samples out")
-    classes, numbers = np.unique(words, return_inverse=True)
-    if len(classes) < 2:
-        checks.fail(f"{path}, labels", "at least two classes", classes.tolist(), "a margin compares classes")
+    classes, numbers = numbered(f"{path}, labels", labels)
     names = np.arange(rows) if ids is None else np.asarray(ids)
     names = names.astype(str) if names.dtype.kind in "OUT" else names
     if names.shape != (rows,) or len(np.unique(names)) < rows or names.dtype.kind not in "iuU":
-        got = f"{len(np.unique(names))} distinct, dtype {names.dtype}"
+        distinct, times = np.unique(names, return_counts=True)
+        got = f"{len(distinct)} distinct, dtype {names.dtype}, e.g. {distinct[times.argmax()]!s} {times.max()} times"
         checks.fail(f"{path}, ids", f"{rows} different whole numbers or strings", got, "give each sample its own")
     return LabelledData(values, classes, numbers, names)

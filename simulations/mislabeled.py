@@ -83,7 +83,10 @@ SMALL_LOSS = Claim(
 
 @dataclass(frozen=True)
 class Mislabeled(Simulation):
-    """Wrong labels of digits found by AUM, removed, and what that gains; and how over-training loses them."""
+    """Wrong labels of digits found by AUM, removed, and what that gains; and how over-training loses them.
+
+    With --data FILE or --logits FILE your own labels are ranked instead: python -m simulations.suspect_labels --help.
+    """
 
     name: ClassVar[str] = "mislabeled"
     quick_seconds: ClassVar[float] = 25

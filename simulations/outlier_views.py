@@ -183,7 +183,7 @@ class OutlierViews(LinearViews):
             panel.annotate(f"  {kind}", (float(np.median(draws)), 0.5), color=line.get_color(), fontsize="small")
             panel.plot(draws.T, cells.probability.values, color=line.get_color(), alpha=0.25, linewidth=0.4)
         panel.set(xlabel=rf"weight at $\tau$ = {self.shown:g} [1]", ylabel="share of views below", ylim=(0, 1))
-        panel.set_title(f"{float(cells.share):.0%} outlier views")
+        panel.set_title(f"weights, {float(cells.share):.0%} outliers")
 
     def _artefact(self, panel: Any, results: xarray.Dataset) -> None:
         from scipy import stats

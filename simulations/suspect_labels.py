@@ -13,12 +13,14 @@ learns the wrong labels too. `python -m simulations.mislabeled --data ...` is th
 """
 
 import dataclasses
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from rich.progress import Progress
 
 from simulations import image_sheet
 from simulations.label_files import LabelledData, read_features, read_logits
@@ -83,7 +85,7 @@ class SuspectLabels:
             remedy = "give --epochs, e.g. 30: the epoch at which the learning rate would first drop"
             checks.fail("epochs", "the stopping epoch", "none", remedy)
         checks.integer("epochs", self.epochs, minimum=1 + RULES[self.rules].skip)
-        checks.integer("sheet", self.sheet, minimum=1)
+        checks.integer("sheet", self.sheet, minimum=1, maximum=300)  # the table has them all
         _ = self.chosen  # checks the percentile
 
     @property
@@ -99,37 +101,46 @@ class SuspectLabels:
             OSError: the output can't be written.
         """
         self.validate()
-        ranked, found = self.from_logits() if self.data is None else self.from_features()
+        found = read_logits(self.logits) if self.logits else read_features(self.data or "", self.label, self.id)
+        images = None if self.logits else self._images(found)
+        if not self.logits:
+            self.chosen.threshold_size(len(found.labels), len(found.classes))  # refuses what is too small
         self.output.mkdir(parents=True, exist_ok=True)
+        if not os.access(self.output, os.W_OK):
+            raise PermissionError(f"{self.output} can't be written")
+        ranked = self.from_logits(found) if self.logits else self.from_features(found)
         path = self.output / f"suspects.{self.table}"
         aum.save(ranked, path)
         files = [path]
-        images = self._images(found) if self.data is not None else None
         if images is not None:
             files += figure.save(self._sheet(ranked, found, images), self.output / "suspects")
+        for suffix in ("csv", "parquet", "png", "pdf"):  # an older run's would be taken for this one's
+            if (stale := self.output / f"suspects.{suffix}") not in files:
+                stale.unlink(missing_ok=True)
         self._say(ranked, files, images is not None)
         return files
 
-    def from_features(self) -> tuple["pd.DataFrame", LabelledData]:
+    def from_features(self, found: LabelledData) -> "pd.DataFrame":
         """Train and rank."""
-        assert self.data is not None and self.epochs is not None
-        found = read_features(self.data, self.label, self.id)
-        outputs = len(found.classes)
+        assert self.epochs is not None
+        outputs, whole = len(found.classes), self.chosen.runs * self.epochs
         total = np.zeros((len(found.labels), outputs + 1))
+        progress = Progress(console=report.terminal(), transient=True)
+        task = progress.add_task("training", total=whole)
 
         def observe(run: int, epoch: int, scores: np.ndarray, rows: np.ndarray) -> None:
             total[rows] += scores
+            progress.update(task, completed=run * whole // self.chosen.runs + epoch)
 
         options: dict[str, Any] = {"learning_rate": self.learning_rate, "batch": self.batch, "seed": self.seed}
         train = aum.trainer(self._scaled(found), observe=observe, **options)
-        with one_thread():
+        with one_thread(), progress:
             table = aum.rank_labels(train, found.labels, outputs, stop=self.epochs, rules=self.chosen, seed=self.seed)
-        return _named(table, found, total[:, :-1]), found
+        return _named(table, found, total[:, :-1])
 
-    def from_logits(self) -> tuple["pd.DataFrame", LabelledData]:
+    def from_logits(self, found: LabelledData) -> "pd.DataFrame":
         """Rank by saved logits."""
-        assert self.logits is not None and self.epochs is not None
-        found = read_logits(self.logits)
+        assert self.epochs is not None
         if len(found.values) < self.epochs:
             checks.fail("epochs", f"at most {len(found.values)}, as many as were saved", self.epochs, "lower it")
         record = aum.Accumulator(stop=self.epochs, skip=self.chosen.skip)
@@ -147,7 +158,7 @@ class SuspectLabels:
             table = table[~table["id"].isin(own)]
             means = np.delete(means, fake, axis=1) if fake == means.shape[1] - 1 else means
         table.insert(1, "label", found.labels[table["id"].to_numpy()])
-        return _named(table, found, means), found
+        return _named(table, found, means)
 
     def _scaled(self, found: LabelledData) -> np.ndarray:
         X = found.values.astype(np.float64)
@@ -164,10 +175,11 @@ class SuspectLabels:
         size = int(np.prod(rows))
         side = round(size**0.5)
         if self.image_shape:
-            if int(np.prod(self.image_shape)) != size or len(self.image_shape) not in (2, 3):
-                remedy = "give height and width, perhaps 3"
+            colours = self.image_shape[2:]
+            if int(np.prod(self.image_shape)) != size or len(self.image_shape) < 2 or colours not in ((), (1,), (3,)):
+                remedy = "give height and width, and 3 for colours"
                 checks.fail("image_shape", f"two or three numbers with product {size}", self.image_shape, remedy)
-            return found.values.reshape(-1, *self.image_shape)
+            return found.values.reshape(-1, *self.image_shape[:2], *((3,) if colours == (3,) else ()))
         if len(rows) == 3 and rows[0] in (1, 3):  # channels first
             return np.moveaxis(found.values, 1, -1) if rows[0] == 3 else found.values[:, 0]
         if len(rows) == 2 or (len(rows) == 3 and rows[2] == 3):
@@ -179,16 +191,23 @@ class SuspectLabels:
         place = {name: row for row, name in enumerate(found.ids.tolist())}
         pixels = images[[place[name] for name in top["id"].tolist()]].astype(np.float64)
         pixels = (pixels - images.min()) / max(float(np.ptp(images)), 1e-12)
-        captions = [f"{label}, {like}?" for label, like in zip(top["label"], top["looks_like"], strict=True)]
-        title = "lowest AUM first: label given, and the class that the networks prefer"
+        rows = zip(top["id"], top["label"], top["looks_like"], strict=True)
+        captions = [f"{id}\n{label}, {like}?" for id, label, like in rows]
+        title = f"lowest AUM first, {len(top)} of {int(ranked['suspect'].sum())} suspects"
+        title += "\nid; label given, and the class that the networks prefer"
         return image_sheet.sheet(pixels, captions, title=title)
 
     def _say(self, ranked: "pd.DataFrame", files: list[Path], images: bool) -> None:
         console = report.terminal()
         cuts = [f"{ranked[name].iloc[0]:.4g}" for name in ranked if str(name).startswith("cut_")]
         console.print(
-            f"{len(ranked)} labels, {int(ranked['suspect'].sum())} suspects, cut {' and '.join(cuts) or 'none'}"
+            f"{len(ranked)} labels, {int(ranked['suspect'].sum())} suspects ({ranked['suspect'].mean():.0%}), "
+            f"cut {' and '.join(cuts) or 'none'}"
         )
+        threshold = int(ranked["aum_1"].isna().sum()) if "aum_1" in ranked else 0
+        if threshold and threshold * (100 - self.percentile) < 100:
+            words = f"the cut is the largest of {threshold} threshold samples' AUMs: trust the order more than the cut"
+            console.print(f"{words}, or lower --percentile", highlight=False)
         if not cuts:
             console.print("no threshold samples: the order is meaningful, but no label is called suspect")
         if self.data is not None and not images:
@@ -214,7 +233,7 @@ def command(arguments: list[str] | None = None) -> int:
     """The command: a flag per setting.
 
     Returns:
-        0; 2 for files or settings that can't be used.
+        0; 2 for files or settings that can't be used; 130 after Ctrl-C.
     """
     import tyro
 
@@ -224,8 +243,11 @@ def command(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"error: output: expected a folder that can be written, got {error}; choose another", file=sys.stderr)
+        print(f"error: output: could not be written: {error}; choose another --output, or make room", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -278,3 +278,26 @@ def test_what_can_not_be_merged_or_loaded(tmp_path):
             pytest.importorskip("pyarrow")
         with pytest.raises(InvalidInput, match=words):
             Accumulator.load(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_state_that_was_cut_off_is_refused_and_a_full_disk_leaves_the_old_one(suffix, tmp_path, monkeypatch) -> None:
+    record = Accumulator(stop=2)
+    record.update(np.arange(12.0).reshape(6, 2) ** 2, np.zeros(6, int), np.arange(6))
+    path = tmp_path / f"state{suffix}"
+    record.save(path)
+    whole = path.read_bytes()
+
+    def full(self, target, **_):
+        Path(target).write_bytes(whole[: len(whole) // 2])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr("pandas.DataFrame.to_csv", full)
+        patch.setattr("pandas.DataFrame.to_parquet", full)
+        record.save(path)
+    assert path.read_bytes() == whole and list(tmp_path.iterdir()) == [path]
+    for kept in (len(whole) // 2, len(whole) - 40):
+        path.write_bytes(whole[:kept])
+        with pytest.raises(InvalidInput, match=r"state\."):
+            Accumulator.load(path)

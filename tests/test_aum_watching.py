@@ -106,7 +106,7 @@ def test_loops_that_can_not_be_watched():
     with pytest.raises(InvalidInput, match="none in training mode"):
         for _ in watch:
             pass
-    with pytest.raises(InvalidInput, match="again"):  # the loop was left in mid-epoch
+    with pytest.raises(InvalidInput, match="ended early"):  # the loop was left in mid-epoch
         for number, (x, _) in enumerate(watch):
             net(x)
             if number == 2:
@@ -123,3 +123,28 @@ def test_what_is_recorded_is_the_training_forward_pass():
     rest = np.where(np.eye(3)[Y] == 1, -np.inf, before).max(axis=1)
     table = watch.record.table().set_index("id")["aum"].sort_index()
     np.testing.assert_allclose(table.to_numpy(), own - rest, rtol=1e-6, atol=1e-6)
+
+
+def test_dictionaries_are_explained_and_can_be_read():
+    class Wrapped(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = network()
+
+        def forward(self, x):
+            return {"logits": self.inner(x)}
+
+    loader = DataLoader([{"x": x, "labels": y} for x, y in zip(X, Y, strict=True)], 8)
+    net = Wrapped()
+    with pytest.raises(InvalidInput, match="labels=lambda"):
+        next(iter(aum.watch(net, loader, stop=1)))
+    watch = aum.watch(net, loader, stop=1, labels=lambda batch: batch["labels"])
+    with pytest.raises(InvalidInput, match="logits=lambda"):
+        net(next(iter(watch))["x"])
+    watch.close()
+    watch = aum.watch(
+        net, loader, stop=1, labels=lambda batch: batch["labels"], logits=lambda outputs: outputs["logits"]
+    )
+    for batch in watch:
+        net(batch["x"])
+    assert len(watch.record.table()) == len(X)

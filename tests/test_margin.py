@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from theory import margin
 from theory.checks import InvalidInput
-from theory.margin import margins
+from theory.margin import margins, numbered
 
 
 def plain(logits, labels):
@@ -111,3 +111,11 @@ def test_logits_must_be_numbers():
         margins([["a", "b"]], [0])
     with pytest.raises(InvalidInput, match="whole numbers"):
         margins([[1.0, 2.0]], ["a"])
+
+
+@pytest.mark.parametrize(
+    "labels", [[1.5, 2.0, 1.0], [np.nan, 1.0, 2.0], [None, "a", "b"], ["", "a", "b"], [1, 1, 1], []]
+)
+def test_labels_that_can_not_be_numbered(labels) -> None:
+    with pytest.raises(InvalidInput, match="y: expected"):
+        numbered("y", np.array(labels))

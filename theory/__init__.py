@@ -43,6 +43,7 @@ _MODULES = (
     "early_stopping",
     "ensemble",
     "estimate",
+    "files",
     "gradients",
     "importance",
     "interval",

@@ -125,19 +125,26 @@ def _of_each_view(losses: Tensor, targets: str) -> Tensor:
 
 
 def _stacked(name: str, z: Tensor) -> tuple[int, int]:
-    if not isinstance(z, Tensor) or z.ndim != 3 or 0 in z.shape or z.shape[1] < 2:
-        shape = tuple(getattr(z, "shape", ())) or type(z).__name__
-        wanted = "a tensor of shape (images, views, dimension), at least 2 views"
-        checks.fail(name, wanted, shape, "stack the views of each image along axis 1")
+    _tensor(name, z)
+    if z.ndim != 3 or 0 in z.shape or z.shape[1] < 2:
+        wanted = "shape (images, views, dimension), at least 2 views"
+        checks.fail(name, wanted, f"shape {tuple(z.shape)}", "stack the views of each image along axis 1")
     return z.shape[0], z.shape[1]
+
+
+def _tensor(name: str, values: object) -> None:
+    if not isinstance(values, Tensor):
+        remedy = "losses are for training: torch.as_tensor makes one"
+        checks.fail(name, "a torch tensor", type(values).__name__, remedy)
 
 
 def _weighted(terms: Tensor, weights: Tensor | None) -> Tensor:
     if weights is None:
         return terms.mean()
-    if not isinstance(weights, Tensor) or weights.shape != terms.shape:
-        shape = tuple(getattr(weights, "shape", ())) or type(weights).__name__
-        checks.fail("weights", f"a tensor of shape {tuple(terms.shape)}", shape, "one weight per view")
+    _tensor("weights", weights)
+    if weights.shape != terms.shape:
+        got = f"shape {tuple(weights.shape)}"
+        checks.fail("weights", f"shape {tuple(terms.shape)}", got, "one weight per view")
     weights = weights.detach()
     checks.finite("weights", weights)
     if float(weights.min()) < 0 or not float(weights.max()) > 0:

@@ -77,6 +77,37 @@ def class_numbers(name: str, labels: Array, rows: int, classes: int | None) -> n
     return numbers
 
 
+def numbered(name: str, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct labels, sorted, and the number of each label among them; labels may be strings.
+
+    Returns:
+        (c,) and (n,) int64.
+
+    Raises:
+        InvalidInput: no, missing or fractional labels, or one class only.
+
+    Example:
+        >>> classes, numbers = numbered("labels", ["cat", "dog", "cat", "dog", "cat"])
+        >>> numbers
+        array([0, 1, 0, 1, 0])
+    """
+    values = labels.detach().cpu().numpy() if arrays.is_tensor(labels) else np.asarray(labels)
+    checks.vector(name, values)
+    import pandas as pd  # it knows every way to say that a value is missing
+
+    missing = pd.isna(values) | np.array([label in ("", "nan") for label in values.tolist()])
+    if missing.any():
+        got = f"none in {int(missing.sum())} rows, e.g. row {int(np.flatnonzero(missing)[0])}"
+        checks.fail(name, "a label for each sample", got, "leave such samples out")
+    if values.dtype.kind == "f" and not bool((values == np.round(values)).all()):
+        got = f"fractions, e.g. {values[values != np.round(values)][0]}"
+        checks.fail(name, "classes", got, "is it the right column?")
+    classes, numbers = np.unique(values.astype(str) if values.dtype.kind in "OT" else values, return_inverse=True)
+    if len(classes) < 2:
+        checks.fail(name, "at least two classes", classes.tolist(), "a margin compares classes")
+    return classes, numbers
+
+
 def _on_cpu(table: np.ndarray, labels: np.ndarray) -> np.ndarray:
     import torch  # its maximum along short rows is several times faster than numpy's
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks import widths
 from benchmarks.harness import OURS, Record
+from theory.files import replacing
 from theory.lab import figure
 
 QUESTIONS = {"kernel": "kernel matrix [ms]", "descent": "one step of gradient descent [ms]"}
@@ -18,7 +19,7 @@ def write(record: Record, folder: Path) -> list[Path]:
         return []
     written = figure.save(draw(points, record.identity), folder / "speed")
     content = {"identity": record.identity, "sessions": record.sessions, "notes": record.notes, "points": points}
-    with figure.replacing(folder / "speed.json") as part:
+    with replacing(folder / "speed.json") as part:
         part.write_text(json.dumps(content, indent=1) + "\n")
     return [*written, folder / "speed.json"]
 

@@ -177,6 +177,7 @@ def test_the_published_comparison() -> None:
             slack = 0.015 + 2 * draws.std(ddof=1) / np.sqrt(len(draws))
             assert draws.mean() == pytest.approx(wanted, abs=slack), (level, name, draws)
     late = results.sel(level="40% uniform")
-    assert float(late.auc_long.mean()) == pytest.approx(0.87, abs=0.03)
-    assert float(late.removed_long.mean()) == pytest.approx(0.83, abs=0.05)
-    assert float(late.accuracy_long.mean()) < float(late.accuracy_noisy.mean())
+    assert (late.auc_long < late.auc - 0.03).all() and (late.removed_long > 0.6).all()
+    assert float(late.precision_long.mean()) < 0.6 and float(late.accuracy_long.mean()) < float(
+        late.accuracy_cleaned.mean()
+    )

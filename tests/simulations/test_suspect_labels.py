@@ -50,7 +50,7 @@ def test_wrong_labels_come_first(features, tmp_path: Path, kind: str, capsys) ->
     first = table[table["id"] == "s0"].iloc[0]
     assert (first["label"], first["looks_like"]) == ("bee", "ape")
     assert (tmp_path / "out" / "suspects.png").stat().st_size > 5_000  # 36 features are a square
-    assert "suspects, cut" in capsys.readouterr().out
+    assert "suspects (" in capsys.readouterr().out
 
 
 def test_the_csv_file_can_be_read_by_anyone(features, tmp_path: Path) -> None:
@@ -273,11 +273,57 @@ def test_more_settings_against_the_file(features, tmp_path: Path) -> None:
         SuspectLabels(logits=tmp_path / "z.npz", epochs=2, threshold_class=7).run()
 
 
+def test_names_that_look_like_numbers_stay_what_they_are(features, tmp_path: Path) -> None:
+    X, labels = features
+    names = [f"{number:03d}_{number % 7}" for number in range(len(X))]
+    table = pd.DataFrame(X, columns=[f"f{column}" for column in range(X.shape[1])])
+    table.assign(label=[f"0{label}" for label in labels], id=names).to_csv(tmp_path / "names.csv", index=False)
+    SuspectLabels(data=tmp_path / "names.csv", epochs=1, sheet=1, output=tmp_path / "out").run()
+    words = pd.read_csv(tmp_path / "out" / "suspects.csv", dtype=str)
+    assert set(words["id"]) == set(names) and set(words["label"]) == {f"0{label}" for label in labels}
+
+
+def test_what_can_be_refused_is_refused_before_training(features, tmp_path: Path, capsys, monkeypatch) -> None:
+    path = write(tmp_path, *features, "npz")
+    monkeypatch.setattr(aum, "rank_labels", lambda *_, **__: pytest.fail("it trained"))
+    (tmp_path / "taken").write_text("a file")
+    for options in (
+        ["--image-shape", "2", "2", "9"],
+        ["--image-shape", "7", "7"],
+        ["--output", str(tmp_path / "taken")],
+    ):
+        assert command(["--data", str(path), "--epochs", "1", "--scale", "columns", *options]) == 2
+    assert capsys.readouterr().err.count("image_shape") == 2
+    table = pd.DataFrame({"f": np.arange(30.0), "label": np.arange(30) + 0.5})
+    for name, write_it in (("a.csv", table.to_csv), ("a.parquet", table.to_parquet)):
+        write_it(tmp_path / name, index=False)
+        assert command(["--data", str(tmp_path / name), "--epochs", "1", "--output", str(tmp_path / "none")]) == 2
+        assert "column" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_an_interrupted_run_writes_nothing_and_old_files_go_with_a_new_run(
+    features, tmp_path: Path, monkeypatch
+) -> None:
+    path = write(tmp_path, *features, "npz")
+    arguments = ["--data", str(path), "--epochs", "1", "--sheet", "1", "--output", str(tmp_path / "out")]
+    assert command(arguments) == 0 and (tmp_path / "out" / "suspects.png").exists()
+    assert command([*arguments, "--table", "parquet"]) == 0
+    assert sorted(file.suffix for file in (tmp_path / "out").iterdir()) == [".parquet", ".pdf", ".png"]
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(aum, "rank_labels", interrupted)
+    assert command([*arguments[:-1], str(tmp_path / "new")]) == 130
+    assert not list((tmp_path / "new").iterdir())
+
+
 def test_a_folder_that_can_not_be_written(features, tmp_path: Path, capsys) -> None:
     path = write(tmp_path, *features, "npz")
     (tmp_path / "taken").write_text("a file")
     assert command(["--data", str(path), "--epochs", "1", "--output", str(tmp_path / "taken")]) == 2
-    assert "output: expected a folder" in capsys.readouterr().err
+    assert "output: could not be written" in capsys.readouterr().err
 
 
 def test_without_a_file_the_simulation_answers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,8 @@ from theory.margin import margins
 if TYPE_CHECKING:
     import pandas as pd
 
+_SCALARS = ("samples", "stop", "skip", "done", "measured")
+
 
 class Accumulator:
     """Mean margin of every sample over the epochs of one training run, in memory of O(samples).
@@ -138,6 +140,8 @@ class Accumulator:
     def save(self, path: str | Path) -> None:
         """Write the whole state, also in mid-epoch, to a .parquet or .csv file that `load` turns back, bit for bit.
 
+        An older file of that name stays as it was until the new one is complete.
+
         Raises:
             InvalidInput: another file name, or no sample yet.
             OSError: the file can't be written.
@@ -148,7 +152,7 @@ class Accumulator:
             checks.fail("accumulator", "at least one sample", "none", "update it first")
         places = np.flatnonzero(self._known)
         state = {"sum": self._sums[places], "rest": self._rests[places], "seen": self._seen[places]}
-        scalars = {"stop": self.stop, "skip": self.skip, "done": self.epochs, "measured": self.measured}
+        scalars = dict(zip(_SCALARS, (len(self), self.stop, self.skip, self.epochs, self.measured), strict=True))
         write_table(pd.DataFrame({"id": self._ids.names(places), **state, **scalars}), path)
 
     @classmethod
@@ -158,7 +162,10 @@ class Accumulator:
         Raises:
             InvalidInput: no such file, another file name, or a file that `save` did not write.
         """
-        state = read_table(path, ("id", "sum", "rest", "seen", "stop", "skip", "done", "measured"))
+        state = read_table(path, ("id", "sum", "rest", "seen", *_SCALARS))
+        whole = not state.isna().any(axis=None) and (state[list(_SCALARS)].nunique() == 1).all()
+        if not whole or state["samples"][0] != len(state) or state["seen"].dtype != bool:
+            checks.fail(str(path), "the whole state of an accumulator", "a part", "the file is cut off: use another")
         record = cls(stop=int(state["stop"][0]), skip=int(state["skip"][0]))
         record.epochs, record.measured = int(state["done"][0]), int(state["measured"][0])
         places = record._start(record._ids.read(state["id"].to_numpy(), len(state)))
@@ -233,9 +240,10 @@ class Accumulator:
 
         again = pd.Index(names).duplicated()
         again |= self._seen[places]
-        example = list(pd.Index(names)[again][:1])
+        example = pd.Index(names)[again][:1].tolist()
         got = f"{int(again.sum())} again, e.g. {example}"
-        checks.fail("ids", "each sample once in an epoch", got, "call end_epoch() after each pass through the data")
+        remedy = "call end_epoch() after each pass through the data, and draw without replacement"
+        checks.fail("ids", "each sample once in an epoch", got, remedy)
 
     def _add(self, places: np.ndarray | slice, values: np.ndarray) -> None:
         """Add values to the sums; what rounding takes from a sum goes into its rest (Knuth's two-sum)."""

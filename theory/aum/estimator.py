@@ -12,6 +12,7 @@ from theory.arrays import Array
 from theory.aum.ranking import rank_labels
 from theory.aum.threshold import PAPER, Rules
 from theory.aum.training import trainer
+from theory.margin import numbered
 
 
 class MarginRanking(BaseEstimator):
@@ -67,9 +68,7 @@ class MarginRanking(BaseEstimator):
         """
         labels = np.asarray(y)
         checks.vector("y", labels, length=len(X))
-        classes, numbers = np.unique(labels, return_inverse=True)
-        if len(classes) < 2:
-            checks.fail("y", "at least two classes", len(classes), "a margin compares classes")
+        classes, numbers = numbered("y", labels)
         train = trainer(X, self.network, learning_rate=self.learning_rate, batch=self.batch, seed=self.seed)
         table = rank_labels(train, numbers, len(classes), stop=self.stop, rules=self.rules, seed=self.seed)
         rows = table["id"].to_numpy()

@@ -31,6 +31,7 @@ class Watch:
         stop: the last epoch that counts; see `Accumulator`.
         skip: how many of the first epochs to leave out.
         labels: batch -> labels (m,); left out: the batch's second entry.
+        logits: what the network returns -> logits (m, c); left out: the network returns them.
 
     Attributes:
         record: the `Accumulator`.
@@ -48,13 +49,17 @@ class Watch:
         stop: int,
         skip: int = 0,
         labels: Callable[[Any], Any] | None = None,
+        logits: Callable[[Any], Any] | None = None,
     ) -> None:
+        if not isinstance(loader, DataLoader):
+            checks.fail("loader", "a torch DataLoader", type(loader).__name__, "or call Accumulator.update yourself")
         if isinstance(loader.dataset, torch.utils.data.IterableDataset) or loader.batch_sampler is None:
             checks.fail("loader", "batches of a map-style data set", "others", "AUM needs the index of every sample")
         if getattr(loader, "drop_last", False):
             checks.fail("loader", "drop_last=False", "True", "every epoch must show every sample")
         self.record = Accumulator(stop=stop, skip=skip)
-        self._labels = labels or (lambda batch: batch[1])
+        self._labels = labels or _second
+        self._logits = logits
         self._pending: tuple[Any, Any] | None = None
         self._loader = _with_indices(loader)
         self._hook = network.register_forward_hook(self._after)
@@ -63,6 +68,9 @@ class Watch:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[Any]:
+        if not self.record.between_epochs:
+            remedy = "go through the loader to its end in every epoch"
+            checks.fail("epoch", "the last one to be complete", "one that ended early", remedy)
         for batch, indices in self._loader:
             self._pending = self._labels(batch), indices
             yield batch
@@ -79,7 +87,17 @@ class Watch:
         if self._pending is None or not network.training:
             return
         (labels, indices), self._pending = self._pending, None
-        self.record.update(outputs, labels, indices)
+        if self._logits is None and not isinstance(outputs, torch.Tensor):
+            remedy = "say where the logits are: logits=lambda outputs: outputs.logits"
+            checks.fail("network", "logits, a tensor", type(outputs).__name__, remedy)
+        self.record.update(self._logits(outputs) if self._logits else outputs, labels, indices)
+
+
+def _second(batch: Any) -> Any:
+    if not isinstance(batch, (list, tuple)) or len(batch) < 2:
+        remedy = "say where the labels are: labels=lambda batch: batch['labels']"
+        checks.fail("batch", "(inputs, labels)", type(batch).__name__, remedy)
+    return batch[1]
 
 
 def watch(network: torch.nn.Module, loader: DataLoader, *, stop: int, skip: int = 0, **options: Any) -> Watch:

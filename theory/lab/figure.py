@@ -1,6 +1,5 @@
 """Figures as a referee wants them: column width, readable type, colour-blind safe, bands that are intervals."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from theory import checks
 from theory.estimate import Estimate
+from theory.files import replacing
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe & Ito's palette, safe for the common colour deficiencies; used in this order."""
@@ -118,14 +118,3 @@ def save(figure: Any, path: Path) -> list[Path]:
             written.append(target)
     plt.close(figure)
     return written
-
-
-@contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """A temporary path beside `target` that takes its place when the block ends well, and is removed otherwise."""
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        yield part
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)

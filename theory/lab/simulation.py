@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal
 
 from theory import checks
 from theory.estimate import encode
+from theory.files import replacing
 from theory.lab import figure as figures
 from theory.verdict import Verdicts
 
@@ -135,7 +136,7 @@ def execute(simulation: Simulation, output: Path = Path("figures"), progress: An
     """
     started = time.perf_counter()
     output.mkdir(parents=True, exist_ok=True)
-    with figures.replacing(output / f"{simulation.name}.writable") as probe:
+    with replacing(output / f"{simulation.name}.writable") as probe:
         probe.write_text("a folder that can't be written should say so before the run, not after")
     (output / f"{simulation.name}.writable").unlink()
     with one_thread():
@@ -160,7 +161,7 @@ def execute(simulation: Simulation, output: Path = Path("figures"), progress: An
         # what Ctrl-C left must not take the place of a complete result
         name = simulation.name + "_interrupted" * interrupted
         files = figures.save(drawn, output / name)
-        with figures.replacing(output / f"{name}.json") as part:
+        with replacing(output / f"{name}.json") as part:
             lines = (f" {json.dumps(name)}: {json.dumps(value)}" for name, value in record.items())
             part.write_text("{\n" + ",\n".join(lines) + "\n}\n")  # a line per entry: short, and its diff is readable
         files.append(output / f"{name}.json")
