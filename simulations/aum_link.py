@@ -220,7 +220,8 @@ class AumLink(Simulation):
         panels[0][0].set_ylabel("AUC of AUM")
         panels[1][0].set_ylabel("training labels recovered")
         panels[0][0].legend(loc="center left")
-        note = f"{self.noise_rate:.0%} of labels wrong; line and band: prediction, {figure.seeds_note(results.sizes['seed'])}"
+        seeds = figure.seeds_note(results.sizes["seed"])
+        note = f"{self.noise_rate:.0%} of labels wrong; line and band: prediction, {seeds}"
         rules = (
             "vertical lines: end of separation (top), last good step to stop (bottom), grey predicted, dotted measured"
         )

@@ -12,6 +12,7 @@ plain digits, and outliers that agree, showing digits of a partner class. OUTSID
 """
 
 import sys
+import textwrap
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -171,7 +172,7 @@ class WeightedContrast(ContrastViews):
         panel.errorbar(x, draws.mean(), yerr=half, fmt="o", color=colour, markersize=3, capsize=2, label=label)
 
     def _named(self, panel: Any) -> None:
-        words = [SCENARIOS[name].replace(", ", ",\n").replace(" of ", "\nof ") for name in self.scenarios]
+        words = [textwrap.fill(SCENARIOS[name], 14) for name in self.scenarios]
         panel.set_xticks(range(len(words)), words, fontsize="x-small")
         panel.set_xlim(-0.5, len(words) - 0.5)
 
