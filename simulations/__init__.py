@@ -19,6 +19,9 @@ NAMES = (
     "aum_link",
     "outlier_views",
     "weighted_contrast",
+    "entropy_bounds",
+    "multimodal_bias",
+    "modality_map",
 )
 """The files of this folder in the order of the papers."""
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from benchmarks.entropy import LOOP
 from benchmarks.harness import OURS
 from benchmarks.kernel_matrix import DTYPES, SMOOTH, TANGENTS
 from benchmarks.margin import MAXIMUM
@@ -85,6 +86,13 @@ TARGETS = (
     *(
         Target(f"AUM, ids {ids}, against a maximum per row", f"AUM, 1,000,000 x 100, ids {ids}", (MAXIMUM,), must, "-")
         for ids, must in (("in order", 0.5), ("shuffled", 0.5), ("strings", None))
+    ),
+    Target(
+        "functional entropy against one gradient per draw",
+        "functional entropy, 2,000 draws, 64-128-1 network",
+        (LOOP,),
+        5,
+        "-",
     ),
     Target("width 10^6 against torch closed form in chunks", "kernel 10^6 relu float32", TORCH[1:], 5, "-"),
     Target("width 10^6, extra memory", "kernel 10^6 relu float32", (OURS,), 300, "-", "megabytes"),
