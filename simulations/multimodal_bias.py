@@ -184,7 +184,11 @@ class MultimodalBias(ColouredTraining):
         panel.axline((1, 1), slope=1, color="0.6", linewidth=0.8, zorder=0)
         panel.set(xscale="log", yscale="log", xlabel="information of the colour [1]")
         panel.set(ylabel="information of the image [1]", title="validation images; square, triangle: stronger")
-        panel.legend(loc="lower left", bbox_to_anchor=(0.0, 0.02), handletextpad=0.1)
+        shown = values.sel(row=[row for form in SIGNS for row in candidates(self.rows, form)]).values
+        for set_limits, found in ((panel.set_ylim, shown[0]), (panel.set_xlim, shown[1])):
+            low, high = np.floor(np.log10(found.min())), np.ceil(np.log10(found.max()))
+            set_limits(10**low, 10**high)  # whole decades: every labelled tick is one
+        panel.legend(loc="upper left", handletextpad=0.1)
 
 
 def candidates(rows: tuple[str, ...], form: str) -> list[str]:
