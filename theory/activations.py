@@ -296,11 +296,12 @@ def _rectify(z: Tensor, slope: float) -> Tensor:
 
 
 def _rectified_slope(z: Tensor, slope: float) -> Tensor:
-    return slope + (1 - slope) * (z > 0).to(z.dtype)
+    on = (z > 0).to(z.dtype)
+    return on + slope * (1 - on)
 
 
 def _rectified_dual(X: Tensor, Y: Tensor, slope: float) -> Tensor:
-    """phi' = slope + (1 - slope) 1[z > 0], so the kernel needs P(u > 0), P(v > 0) and P(u > 0, v > 0)."""
+    """phi' is 1 or slope, so the kernel needs P(u > 0), P(v > 0) and P(u > 0, v > 0)."""
     x_norm, y_norm = (torch.linalg.vector_norm(A, dim=1, keepdim=True) for A in (X, Y))
     x, y = X / x_norm.clamp(min=1e-300), Y / y_norm.clamp(min=1e-300)
     # arccos of the cosine loses half the digits near 1: the angle comes from the two diagonals of the rhombus instead
@@ -308,7 +309,8 @@ def _rectified_dual(X: Tensor, Y: Tensor, slope: float) -> Tensor:
     angle = 2 * torch.atan2(distance(x, y), distance(x, -y))
     x_on, y_on = (x_norm > 0).to(X.dtype), (y_norm.T > 0).to(X.dtype)  # a zero row never switches on
     both = x_on * y_on * (math.pi - angle) / (2 * math.pi)
-    return slope**2 + slope * (1 - slope) * (x_on + y_on) / 2 + (1 - slope) ** 2 * both
+    either = (x_on + y_on) / 2 - both
+    return both + slope * (either - both) + slope**2 * (1 - either)
 
 
 _BY_NAME = {

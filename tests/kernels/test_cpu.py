@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from theory import activations
 from theory.activations import Activation
-from theory.kernels import Rows, compiling, cpu
+from theory.kernels import Rows, compiling, cpu, reference
 
 DTYPES = (torch.float32, torch.float64)
 SMOOTH = ("softplus", "erf", "tanh", "gelu")
@@ -299,3 +299,13 @@ def test_memory_does_not_grow_with_the_width(name, most, rows):
 @pytest.mark.parametrize("rows", ["stored", "drawn"])
 def test_a_million_units_take_less_than_300_megabytes(name, rows):
     assert extra_megabytes(1000, 10**6, name, rows, ALL) < 300
+
+
+@pytest.mark.parametrize("slope", [-1e12, 1e3, 1e8])
+def test_a_steep_slope_cancels_nothing(slope):
+    generator = torch.Generator().manual_seed(0)
+    X, W = (torch.randn(rows, 5, generator=generator, dtype=torch.float64) for rows in (30, 400))
+    steep = activations.leaky_relu(slope)
+    torch.testing.assert_close(
+        cpu.slope_gram(X, W, 1.0, steep), reference.slope_gram(X, W, 1.0, steep), rtol=1e-13, atol=0
+    )

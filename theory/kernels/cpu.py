@@ -1,7 +1,8 @@
 """The slope Gram on a CPU, streamed over the width: counted from bits for rectifiers, by matrix products otherwise.
 
-phi' of a rectifier of slope s is s + (1 - s) 1[z > 0]. With c_il the weight of the units that are on at both x_i and
-y_l, and c_i, c_l that of the units on at one of them, S_il = (1 - s)^2 c_il + s (1 - s) (c_i + c_l) + s^2 sum weights.
+phi' of a rectifier of slope s is 1 where z > 0 and s elsewhere. With c_il the weight of the units that are on at both
+x_i and y_l, and c_i, c_l that of the units on at one of them, S_il = c_il + s (c_i + c_l - 2 c_il) +
+s^2 (sum weights - c_i - c_l + c_il): units on at both, at one, at neither, so that a large s cancels nothing.
 """
 
 from collections.abc import Callable, Iterator
@@ -65,8 +66,8 @@ def _gram(
     count(gram, singles, sides, lambda step: _blocks(W, X.dtype, *groups, step), chunk_bytes)
     if slope:
         total = len(W) if weights is None else float(weights.double().sum())
-        gram *= (1 - slope) ** 2
-        gram += slope * (1 - slope) * np.add.outer(singles[0], singles[-1]) + slope**2 * total
+        either = np.add.outer(singles[0], singles[-1]) - gram
+        gram += slope * (either - gram) + slope**2 * (total - either)
     return torch.from_numpy(gram)
 
 

@@ -99,7 +99,8 @@ def _counted(run: "_Run", members: Tensor | range, slope: float) -> Tensor:
     both, left, right = run.counted(members, singles=slope != 0)
     if slope == 0:
         return both
-    return slope**2 * len(members) + slope * (1 - slope) * (left[:, None] + right) + (1 - slope) ** 2 * both
+    either = left[:, None] + right - both
+    return both + slope * (either - both) + slope**2 * (len(members) - either)  # units on at both, at one, at neither
 
 
 class _Run:
