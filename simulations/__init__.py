@@ -22,6 +22,7 @@ NAMES = (
     "entropy_bounds",
     "multimodal_bias",
     "modality_map",
+    "hypergradients",
 )
 """The files of this folder in the order of the papers."""
 

@@ -1,6 +1,7 @@
-"""Jacobians of networks as linear operators: explicit on demand, products and J J^T without ever holding J whole.
+"""Jacobians of networks, and second derivatives of losses, as scipy LinearOperators: matrix-free products.
 
-`theory.covariance.jacobian` and `empirical_kernel` are the doors; they check the arguments.
+Of a Jacobian also J J^T, without ever holding J whole; `theory.covariance.jacobian` and `empirical_kernel` are its
+doors and check the arguments. `Hessian`, `GaussNewton` and `MixedDerivative` are doors themselves.
 """
 
 from abc import abstractmethod
@@ -16,6 +17,7 @@ from torch import Tensor
 from theory import arrays, checks, kernels
 from theory.activations import Activation
 from theory.arrays import Array
+from theory.derivatives import Expansion, Flat, Tree, pulled
 from theory.kernels import Precision, symmetric
 
 _MATRIX_BYTES = 2**31
@@ -206,6 +208,112 @@ class ModuleJacobian(Jacobian):
 
     def _place(self, examples: slice) -> slice:
         return slice(examples.start * self.outputs, examples.stop * self.outputs)
+
+
+class _Curvature(LinearOperator):
+    """Products with one of the second derivatives of L(w, phi) at a point, in numpy as scipy's solvers like it."""
+
+    def __init__(self, loss: Callable[..., Tensor], w: Tree, phi: Tree = ()) -> None:
+        at = Flat("w", w)
+        if phi == ():  # a loss of w alone
+            self.at = Expansion(lambda w, _: loss(w), at, Flat("phi", at.vector.new_zeros(1)))
+        else:
+            self.at = Expansion(loss, at, Flat("phi", phi))
+        super().__init__(dtype=at.vector.new_empty(0).numpy(force=True).dtype, shape=self._sizes())
+
+    def _sizes(self) -> tuple[int, int]:
+        return self.at.w.size, self.at.w.size
+
+    def _rows(self, rows: Tensor) -> Tensor:
+        return self.at.hessian(rows)
+
+    def _adjoint_rows(self, rows: Tensor) -> Tensor:
+        return self._rows(rows)
+
+    def _matmat(self, B: np.ndarray) -> np.ndarray:
+        return self._rows(self._tensor(B)).numpy(force=True).T
+
+    def _rmatmat(self, B: np.ndarray) -> np.ndarray:
+        return self._adjoint_rows(self._tensor(B)).numpy(force=True).T
+
+    def _matvec(self, x: np.ndarray) -> np.ndarray:
+        return self._matmat(np.reshape(x, (-1, 1)))[:, 0]
+
+    def _rmatvec(self, x: np.ndarray) -> np.ndarray:
+        return self._rmatmat(np.reshape(x, (-1, 1)))[:, 0]
+
+    def _tensor(self, B: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.array(B.T, dtype=self.dtype)).to(self.at.gradient.device)
+
+
+class Hessian(_Curvature):
+    """H = d2_ww L (p, p) of a loss `L(w)`, or `L(w, phi)`, at a point; w and phi are tensors or trees of them.
+
+    Raises:
+        InvalidInput: the loss is not finite, no scalar, or does not take these shapes.
+
+    Example:
+        >>> H = Hessian(lambda w: w[0] ** 2 * w[1], torch.tensor([1.0, 2.0]))
+        >>> H @ np.eye(2)
+        array([[4., 2.],
+               [2., 0.]], dtype=float32)
+    """
+
+
+class MixedDerivative(_Curvature):
+    """B = d2_{w phi} L (p, m) at a point: row i is the derivative of dL/dw_i in phi.
+
+    Raises:
+        InvalidInput: as for `Hessian`.
+
+    Example:
+        >>> B = MixedDerivative(lambda w, phi: (w * phi).sum() ** 2, torch.ones(2), torch.tensor([1.0, 0.0]))
+        >>> B @ np.eye(2)
+        array([[4., 2.],
+               [0., 2.]], dtype=float32)
+    """
+
+    def _sizes(self) -> tuple[int, int]:
+        return self.at.w.size, self.at.phi.size
+
+    def _rows(self, rows: Tensor) -> Tensor:
+        return self.at.mixed(rows)
+
+    def _adjoint_rows(self, rows: Tensor) -> Tensor:
+        return self.at.mixed_adjoint(rows)
+
+
+class GaussNewton(_Curvature):
+    """G = J^T (d2 loss) J (p, p), J the derivative of `outputs(w)`: what stays of the Hessian of loss(outputs(w)).
+
+    Positive semidefinite where the loss is convex in the outputs; the Hessian itself where outputs are linear in w.
+
+    Raises:
+        InvalidInput: as for `Hessian`.
+
+    Example:
+        >>> G = GaussNewton(lambda w: w**2, lambda f: (f - 5).square().sum() / 2, torch.tensor([1.0, 2.0]))
+        >>> G @ np.eye(2)
+        array([[ 4.,  0.],
+               [ 0., 16.]], dtype=float32)
+    """
+
+    def __init__(self, outputs: Callable[[Any], Tensor], loss: Callable[[Tensor], Tensor], w: Tree) -> None:
+        flat = Flat("w", w)
+        recorded: Any = torch.func.vjp(lambda one: outputs(flat.restore(one)), flat.vector)
+        here, self.pull = recorded[0].detach(), recorded[1]
+        self.push: Any = torch.func.vjp(lambda one: self.pull(one)[0], torch.zeros_like(here))[1]  # J = (J^T)^T
+
+        def of_outputs(outputs: Any) -> Tensor:
+            return loss(outputs)
+
+        super().__init__(of_outputs, here)
+        self.outputs = self.at.w
+        self.shape = (flat.size, flat.size)
+
+    def _rows(self, rows: Tensor) -> Tensor:
+        moved = pulled(self.push, rows).reshape(len(rows), -1)
+        return pulled(self.pull, self.outputs.restore(self.at.hessian(moved)))
 
 
 def _products(left: Tensor, right: Tensor) -> Tensor:

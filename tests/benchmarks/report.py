@@ -71,8 +71,6 @@ def target_row(record: Record, target: Target) -> list[str]:
     sign = {"ratio": "x", "megabytes": " MB", "share of the peak": ""}[target.kind]
     must = "-" if target.must is None else f"{'< ' if target.kind == 'megabytes' else ''}{target.must:g}{sign}"
     head, ours = [target.work, must, target.aim], record.row(target.workload, OURS)
-    if target.workload == "hypergradient":
-        return [*head, "-", "-", "-", "-", "-", "comes with hypergradients"]
     rows = {name: record.row(target.workload, name) for name in target.rivals}
     ran = {name: row for name, row in rows.items() if row and row.theirs}
     if ours is None or not ours.theirs or not ran:

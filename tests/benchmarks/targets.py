@@ -5,6 +5,7 @@ from typing import Literal
 
 from benchmarks.entropy import LOOP
 from benchmarks.harness import OURS
+from benchmarks.hypergradient import DENSE, FUNC, JAX, TORCHOPT
 from benchmarks.kernel_matrix import DTYPES, SMOOTH, TANGENTS
 from benchmarks.margin import MAXIMUM
 from benchmarks.million import ROWS
@@ -80,7 +81,8 @@ TARGETS = (
     Target("GD step, share of the multiply-add peak", "descent", (OURS,), None, "70%", "share of the peak"),
     Target("64 runs against a loop of autograd", "ensemble", ("loop of autograd + SGD",), 4, "8x"),
     Target("64 runs against torch.func vmap", "ensemble", ("torch.func vmap",), 5, "10x"),
-    Target("hypergradient against the best correct peer", "hypergradient", (), 10, "25x"),
+    Target("hypergradient against the best correct peer", "hypergradient", (TORCHOPT, FUNC), 10, "25x"),
+    Target("hypergradient, logistic, 2,000 weights", "hypergradient, logistic", (TORCHOPT, JAX, DENSE, FUNC), 1, "-"),
     Target("singular values against svdvals(J)", "singular values relu float64", ("svdvals(J)",), 100, "200x"),
     Target("singular values against eigvalsh(J J^T)", "singular values relu float64", ("eigvalsh(J J^T)",), 8, "15x"),
     *(
