@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
+import theory
 from theory import seeding
 from theory.checks import InvalidInput
 from theory.entropy import (
@@ -16,6 +17,7 @@ from theory.entropy import (
     fisher_information,
     log_sobolev_bound,
     poincare_bound,
+    tensorization,
     variance,
 )
 from theory.entropy.evaluations import bregman
@@ -84,7 +86,7 @@ def test_logarithms_do_not_overflow():
     assert found.log_sobolev_bound(normalised=True).value == pytest.approx(0.125, rel=1e-12)
     with pytest.raises(InvalidInput, match="normalised=True"):
         found.entropy()
-    with pytest.raises(InvalidInput, match="carries all of E f"):
+    with pytest.raises(InvalidInput, match="draws or more that count"):
         entropy(lambda x: 1000 * x[:, 0], steep, log=True, normalised=True)
 
 
@@ -182,6 +184,24 @@ def test_the_bootstrap_agrees_with_the_delta_method_and_covers():
     np.testing.assert_allclose(large.bootstrap("entropy", 0.95), large.entropy().interval(0.95), rtol=0.03)
 
 
+def test_the_bootstrap_is_that_of_scipy():
+    """BCa on few skewed draws, where bias correction and acceleration move the ends."""
+    f = np.random.default_rng(5).gamma(0.5, size=40)
+
+    def plug_in(x, axis):
+        return (x * np.log(x)).mean(axis=axis) - x.mean(axis=axis) * np.log(x.mean(axis=axis))
+
+    theirs = stats.bootstrap((f,), plug_in, n_resamples=20_000, method="BCa", rng=np.random.default_rng(0))
+    ours = Evaluations(f).bootstrap("entropy", 0.95, resamples=20_000)
+    np.testing.assert_allclose(ours, theirs.confidence_interval, rtol=0.03)
+
+
+def test_heavy_tails_cost_degrees_of_freedom():
+    z = np.random.default_rng(6).normal(size=2000)
+    assert Evaluations(1 + np.tanh(z) / 2).variance().parameters["freedom"] > 1000
+    assert Evaluations(np.exp(2 * z)).variance().parameters["freedom"] < 20
+
+
 def test_running_intervals_hold_all_together():
     f = COVERED["1 + sin(z)/2"][0]
     truth = float(entropy(lambda x: f(x[:, 0]), LINE, order=200).value)
@@ -244,6 +264,41 @@ def test_networks_in_single_precision():
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
+@pytest.mark.parametrize("size", [1e-200, 1e-12, 1e100])
+def test_units_of_f_do_not_matter(size):
+    """Squares of tiny or huge values neither vanish nor overflow, and errors scale along."""
+    for how in ({"order": 100}, {"draws": 1000}):
+        f, slope = (lambda x: 1 + x[:, 0] ** 2), (lambda x: 2 * x)
+        one = evaluate(f, LINE, gradient=slope, **how)
+        other = evaluate(lambda x: size * f(x), LINE, gradient=lambda x: size * slope(x), **how)  # noqa: B023
+        for name, power in (("entropy", 1), ("log_sobolev_bound", 1), ("variance", 2), ("poincare_bound", 2)):
+            if abs(power * np.log10(size)) < 300:
+                ends = [np.array(getattr(found, name)().interval()) for found in (one, other)]
+                np.testing.assert_allclose(ends[1] / size**power, ends[0], rtol=1e-9, err_msg=name)
+    assert np.diff(evaluate(lambda x: size * x[:, 0], LINE, order=9).variance().interval()) <= 1e-11 * size**2
+
+
+def test_coordinates_in_other_units_keep_their_variance():
+    """A coordinate is not rounding because another one is measured in small units."""
+    wide = Gaussian([0.0, 0.0], np.diag([1e12, 1e-6]))
+    f, slope = (lambda x: 1e3 * x[:, 1]), (lambda x: 0 * x + [0, 1e3])
+    assert wide.root.shape == (2, 2)
+    found = evaluate(f, wide, gradient=slope, order=8)
+    assert found.variance().value == pytest.approx(1) == found.poincare_bound().value
+    S = np.array([[1e12, 0.6], [0.6, 1e-12]])  # correlation .6
+    np.testing.assert_allclose(Gaussian([0.0, 0.0], S).root @ Gaussian([0.0, 0.0], S).root.T, S, rtol=1e-12)
+    with pytest.raises(InvalidInput, match="positive semidefinite"):
+        Gaussian([0.0, 0.0], [[1e12, 2.0], [2.0, 1e-12]])
+
+
+def test_inference_mode_and_a_function_that_ignores_its_input():
+    with torch.inference_mode():
+        found = evaluate(exponential, torch_gaussian(), gradients=True, draws=100)
+    assert found.log_sobolev_bound(normalised=True).value == pytest.approx(POWER / 2, rel=1e-12)
+    weight = torch.ones(1, requires_grad=True)
+    assert poincare_bound(lambda x: weight.expand(len(x)), torch_gaussian()).value == 0
+
+
 BATCHED = torch.nn.BatchNorm1d(3)
 
 
@@ -286,10 +341,17 @@ BATCHED = torch.nn.BatchNorm1d(3)
         ),
         (lambda: entropy(lambda x: x[:, 0], Sampler(lambda n, g: g.random((n, 1)), 1), method="quasi"), "plain"),
         (lambda: Evaluations(np.array([1.0, 2.0])).fisher_information(), "gradients"),
-        (lambda: Evaluations(np.array([1.0])).entropy(), "one that carries|2 independent"),
+        (lambda: Evaluations(np.array([1.0])).entropy(), "that count|2 independent"),
         (lambda: Evaluations(np.array([1.0, 2.0])).bootstrap(), "10 independent"),
         (lambda: Evaluations(np.ones((2, 20))).bootstrap(), "one set of draws"),
         (lambda: Evaluations(np.ones(20)).running(), "at least 100"),
+        (lambda: Evaluations(np.ones(3), np.ones((2, 4))).fisher_information(), "gradients: expected shape"),
+        (lambda: Evaluations(np.ones(3), weights=np.ones(2)), "weights: expected shape"),
+        (lambda: Evaluations(np.ones(3), group=2), "group: expected a divisor"),
+        (lambda: Evaluations(np.array([1e200, 3e200])).variance(), "divide f by a constant"),
+        (lambda: Evaluations(np.array([1e308, 1.7e308])).entropy(), "overflow"),
+        (lambda: Evaluations(np.eye(20)[0]).bootstrap(normalised=True), "that count"),
+        (lambda: Evaluations(np.eye(20)[:2].sum(axis=0)).bootstrap(normalised=True), "draws that count"),
         (lambda: Evaluations(np.ones(200)).running("median"), "statistic"),
         (lambda: variance(lambda x: x[:, 0].numpy(), torch_gaussian()), "tensor for tensors"),
     ],
@@ -309,3 +371,18 @@ def test_bad_functions_are_refused_before_long_work():
     with pytest.raises(InvalidInput):
         entropy(negative, LINE, draws=2**18)
     assert sum(seen) <= 64
+
+
+def test_a_step_seen_by_even_rules_alone_is_no_certainty():
+    for order in (12, 20, 30):
+        found = entropy(lambda x: (x[:, 0] > 0.3) * 1.0, LINE, order=order)
+        low, high = found.interval(0.99)
+        assert low < 0.367608 < high and high - low > 1e-3
+
+
+def test_a_wrong_gradient_is_refused_and_blocks_are_explained():
+    with pytest.raises(InvalidInput, match="gradient: expected the gradient of f"):
+        log_sobolev_bound(lambda x: 1 + x[:, 0] ** 2, LINE, gradient=lambda x: 7 * x, order=20)
+    with pytest.raises(InvalidInput, match="range"):
+        tensorization(lambda x: 1 + x[:, 0] ** 2, Gaussian.standard(2), blocks=[slice(0, 1), slice(1, 2)])
+    assert "closed_forms" in dir(theory.entropy) and theory.entropy.closed_forms

@@ -24,7 +24,7 @@ def sample(count: int = 6, seed: int = 0) -> list[Tensor]:
 
 
 def make(form: str = "information", seed: int = 0, **options) -> FunctionalEntropyRegulariser:
-    return FunctionalEntropyRegulariser(form, generator=torch_generator("test", seed), **options)
+    return FunctionalEntropyRegulariser(form, generator=torch_generator("test", seed), **{"strength": 1.0} | options)
 
 
 def divergence(p: np.ndarray, q: np.ndarray, kind: str) -> np.ndarray:
@@ -192,6 +192,47 @@ def test_options_of_the_variance() -> None:
     assert make(variance_floor=0.25)._perturbations(None, features)[0].tolist() == [1.0, 0.5]
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("form", FORMS)
+def test_half_precision(form: str, dtype: torch.dtype) -> None:
+    """Slopes are squared in float32: small ones do not vanish, and the result is float32, near its value there."""
+    weights = (0.1 * LINEAR).to(dtype).requires_grad_()  # information of order 1e-6, squared slopes below float16's
+
+    def trained(a: Tensor, b: Tensor) -> Tensor:
+        return torch.cat([a, b], dim=1) @ weights
+
+    value = make(form, draws=50)(trained, [part.to(dtype) for part in sample(32)])
+    wide = make(form, draws=50)(lambda a, b: head(a, b) / 10, [part.float() for part in sample(32)])
+    assert value.dtype == torch.float32 and float(value.detach()) == pytest.approx(float(wide), rel=0.25)
+    (slope,) = torch.autograd.grad(value * 1e-6, weights)
+    assert bool(slope.isfinite().all()) and bool(slope.any())
+
+
+def test_autocast() -> None:
+    features = [part.float() for part in sample(32)]
+    weights = LINEAR.float().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = make(draws=50)(lambda a, b: torch.cat([a, b], dim=1) @ weights, features)
+    value.backward()
+    assert value.dtype == weights.grad.dtype == torch.float32 and bool(weights.grad.isfinite().all())
+    assert float(value.detach()) == pytest.approx(float(make(draws=50)(head, features)), rel=0.1)
+
+
+def test_inference_mode() -> None:
+    with torch.inference_mode():
+        inside = make()(head, [part + 0 for part in sample()])
+    assert float(inside) == pytest.approx(float(make()(head, sample())))
+
+
+def test_covariances_of_single_precision_and_of_small_units() -> None:
+    X = torch.randn(2, 6, generator=torch_generator("flat", 0))
+    FunctionalEntropyRegulariser(
+        "information", strength=1.0, covariance=[X.T @ X]
+    )  # singular: rounding leaves negative eigenvalues
+    with pytest.raises(InvalidInput, match="symmetric"):
+        FunctionalEntropyRegulariser("information", strength=1.0, covariance=[[[1e-9, 9e-10], [0.0, 1e-9]]])
+
+
 def test_no_gradient_where_none_is_wanted() -> None:
     weights = LINEAR.clone().requires_grad_()
 
@@ -270,7 +311,7 @@ ONE = torch.ones(4, 2) * torch.arange(4.0)[:, None]
 )
 def test_bad_options(options: dict, word: str) -> None:
     with pytest.raises(InvalidInput, match=word):
-        FunctionalEntropyRegulariser(**options)
+        FunctionalEntropyRegulariser(**{"form": "information", "strength": 1.0} | options)
 
 
 def both(first: Tensor, second: Tensor) -> Tensor:
@@ -282,13 +323,15 @@ def both(first: Tensor, second: Tensor) -> Tensor:
     [
         ({}, [ONE, torch.ones(4, 2)], both, "modality 1: expected features that vary .* variance_floor"),
         ({}, {"first": ONE, "second": ONE[:1]}, both, r"modality 'second': expected shape \(4, features\)"),
-        ({}, [ONE[:1], ONE[:1]], both, "modality 0: expected features that vary"),
+        ({}, [ONE[:1], ONE[:1]], both, "batch: expected at least 2 samples"),
         ({}, [ONE, ONE / 0], both, "modality 1: expected finite"),
         ({}, [ONE, ONE.long()], both, "modality 1: expected a tensor of floats"),
         ({}, [ONE, ONE.numpy()], both, "modality 1: expected a tensor of floats, got ndarray"),
         ({}, [ONE, ONE[:, 0]], both, "modality 1: expected shape"),
         ({}, ONE, both, "features: expected a list or mapping"),
         ({}, [], both, "features: expected a list or mapping"),
+        ({}, None, both, "features: expected a list or mapping"),
+        ({}, (x for x in (ONE, ONE)), both, "features: expected a list or mapping"),
         ({"form": "balance"}, [ONE], lambda x: x, "features: expected at least two modalities"),
         ({}, [ONE, ONE], lambda a, b: (a + b)[:, :1], "head: expected logits"),
         ({}, [ONE, ONE], lambda a, b: (a + b).mean(), "head: expected logits"),
@@ -304,4 +347,46 @@ def both(first: Tensor, second: Tensor) -> Tensor:
 )
 def test_bad_input(options: dict, features, network, word: str) -> None:
     with pytest.raises(InvalidInput, match=word):
-        FunctionalEntropyRegulariser(**options)(network, features)
+        FunctionalEntropyRegulariser(**{"form": "information", "strength": 1.0} | options)(network, features)
+
+
+def test_a_head_with_batch_normalisation_dropout_or_attention() -> None:
+    draw = torch_generator("features", 0)
+    features = [torch.randn(16, 4, generator=draw), torch.randn(16, 4, generator=draw)]
+
+    def head(body: torch.nn.Module) -> torch.nn.Module:
+        class Head(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.body, self.out = body, torch.nn.Linear(8, 3)
+
+            def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+                return self.out(self.body(torch.cat([a, b], dim=1)))
+
+        return Head()
+
+    for body in (torch.nn.BatchNorm1d(8), torch.nn.Dropout(0.5)):
+        network = head(body)
+        with pytest.raises(InvalidInput, match=r"network\.eval"):
+            make("balance")(network, features)
+        assert torch.isfinite(make("balance")(network.eval(), features))
+
+    layer = torch.nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, batch_first=True)
+    pair = torch.nn.Linear(4, 3)
+    attention = lambda a, b: pair(layer(torch.stack([a, b], dim=1)).mean(dim=1))  # noqa: E731
+    make("information", draws=1)(attention, features).backward()
+    assert layer.linear1.weight.grad is not None and layer.linear1.weight.grad.isfinite().all()
+
+
+def test_what_newcomers_do() -> None:
+    features = [torch.eye(4), torch.eye(4)]
+    with pytest.raises(InvalidInput, match=r"regulariser\(head, features\)"):
+        make("balance")(features, torch.nn.Linear(8, 2))
+    for covariance in (0.1, torch.eye(4)):
+        with pytest.raises(InvalidInput, match="one entry for each modality"):
+            make("balance", covariance=covariance)
+    with pytest.raises(InvalidInput, match="it belongs to"):
+        make("balance", variance="draws")
+    with pytest.raises(InvalidInput, match="drop_last"):
+        make("balance")(lambda a, b: a[:, :2] + b[:, :2], [torch.ones(1, 4), torch.ones(1, 4)])
+    assert make("balance", strength=0.0)(lambda a, b: a[:, :2], features) == 0

@@ -38,7 +38,7 @@ def wave_slope(x):
     return np.pi / 4 * np.cos(np.pi * x / 2)
 
 
-def network_case(draws=4000):
+def network_case(draws=20_000):
     torch.manual_seed(1)
     network = torch.nn.Sequential(torch.nn.Linear(3, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1)).double()
     S = torch.tensor([[1.0, 0.3, 0.0], [0.3, 0.5, 0.1], [0.0, 0.1, 2.0]], dtype=torch.float64)
@@ -94,6 +94,24 @@ def test_exponentials_are_tight_and_break_the_unweighted_form(size):
     mild = check_log_sobolev(evaluate(wave, Gaussian.standard(1), gradient=wave_slope, order=400), Gaussian.standard(1))
     assert judged(mild, "F1.unweighted") == HOLDS
     assert again(mild, "F1.unweighted", plain=0.01).status == VIOLATED
+    both = evaluate(wave, PLANE, gradient=lambda x: wave_slope(x) * [1, 0], order=64)
+    assert judged(check_log_sobolev(both, PLANE), "F1.unweighted") == HOLDS  # the largest eigenvalue counts, no sum
+
+
+def test_what_no_control_is_made_of():
+    wide = Gaussian([0.0, 0.0], 2 * np.eye(2))
+    assert [one.claim.id for one in check_exponential([0.0, 0.0], wide)] == ["F1.exponential", "F1.tight"]
+    twins = Sampler(lambda number, generator: np.repeat(generator.normal(size=(number, 1)), 2, axis=1), 2)
+    for check in (check_tensorization, check_efron_stein):  # nobody knows whether its coordinates are independent
+        with pytest.raises(InvalidInput, match="a Gaussian"):
+            check(lambda z: np.exp(z.sum(axis=1)), twins)
+
+
+@pytest.mark.parametrize("size", [1e-180, 1e140])
+def test_tiny_and_huge_functions(size):
+    line = Gaussian.standard(1)
+    found = evaluate(lambda z: size * wave(z), line, gradient=lambda z: size * wave_slope(z), order=400)
+    assert judged(check_log_sobolev(found, line), "F1.log_sobolev") == HOLDS
 
 
 def test_hermite_polynomials():

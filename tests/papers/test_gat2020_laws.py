@@ -5,10 +5,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 from judging import again, judged
 
 from theory import seeding
 from theory.checks import InvalidInput
+from theory.estimate import Estimate
 from theory.papers.gat2020 import F5, F6, F7, F9
 from theory.papers.gat2020.claims import law_entropy
 from theory.papers.gat2020.plug_in import check_draws, check_law, missing_entropy
@@ -35,8 +37,32 @@ def test_shifts_of_your_own_values():
     assert again(verdicts, "F5.decreasing", Var=0).status == OUT_OF_SCOPE
     assert again(verdicts, "F5.decreasing", step=-1).status == OUT_OF_SCOPE
     assert again(verdicts, "F5.convex", right=0, left=0).status == VIOLATED
+    assert again(verdicts, "F5.decreasing", later=1, sooner=1).status == VIOLATED
+    assert again(verdicts, "F5.convex", Ent=0.6, left=1, right=0).status == VIOLATED
     assert again(verdicts, "F5.bound", Var=1e-3).status == VIOLATED
+    assert again(verdicts, "F5.bound", Ent=0.6, Var=1, mean=1, c=1).status == VIOLATED
     assert again(verdicts, "F5.bound", mean=-5).status == OUT_OF_SCOPE
+
+
+def test_nearly_constant_functions_are_undecided_at_worst():
+    for size in (1e-9, 1e-13, 2.3e-16):
+        for verdicts in (check_shifts([1, 1 + size]), check_two_sided([1, 1 + size]), check_law([1, 1 + size])):
+            assert "violated" not in ids(verdicts)
+    late = check_law([1, 1 + 1e-8], [2.5e-15, 1 - 2.5e-15], draws=(50, 100, 200, 400))
+    assert "F7.rate" not in {verdict.claim.id for verdict in late}  # rounding has no rate
+
+
+def test_rare_values_have_no_rate_before_they_are_drawn():
+    numbers = (50, 100, 200, 400)
+    assert "F7.rate" not in {one.claim.id for one in check_law([0, 1], [0.9999, 0.0001], draws=numbers)}
+    assert judged(check_law([0, 1], [0.6, 0.4], draws=numbers), "F7.rate") == HOLDS
+
+
+def test_weights_in_single_precision():
+    torch.manual_seed(0)
+    weights = torch.softmax(torch.randn(50), 0)
+    assert abs(float(weights.double().sum()) - 1) > 1e-9  # or nothing is tested
+    assert ids(check_shifts(torch.rand(50).double(), weights)) == ["holds"] * 4
 
 
 def test_a_constant_is_out_of_scope_for_strictness():
@@ -89,6 +115,9 @@ def test_the_bound_for_every_n_is_nearly_attained():
         values, weights = np.array([0.0, 1.0]), np.array([1 - p, p])
         ratios.append(missing_entropy(values, weights, 1) / ((1 - p) * p / p))
     assert 0.9 < max(ratios) < 1
+    verdicts = check_law([0.0, 1.0], [0.01, 0.99], draws=(1, 2))
+    assert judged(verdicts, "F7.bound") == HOLDS
+    assert again(verdicts, "F7.bound", Var=0.99 * 0.01 * 0.99).status == VIOLATED
 
 
 @pytest.mark.parametrize("n", EXPONENTIAL)
@@ -99,7 +128,7 @@ def test_what_a_few_draws_see_of_the_exponential(n):
     assert ids(verdicts) == ["holds"] * 3
     seen = verdicts[1].inputs["expected"]
     low, high = seen.interval(0.999)
-    assert low - 5e-5 <= EXPONENTIAL[n] <= high + 5e-5  # the page's own numbers are rounded
+    assert low - 5e-5 <= EXPONENTIAL[n] <= high + 5e-5  # those numbers are rounded
     assert again(verdicts, "F7.upper", Ent=0.3).status == VIOLATED
 
 
@@ -140,6 +169,9 @@ def test_experiments_find_what_is_expected(family, seed):
         (lambda: check_shifts([1.0, -1.0]), "f >= 0"),
         (lambda: check_shifts([0.0, 0.0]), "not 0 everywhere"),
         (lambda: check_shifts([1.0, 2.0], [0.5, 0.6]), "sum to 1"),
+        (lambda: check_two_sided([1e-200, 2e-200]), "divide f by its mean"),
+        (lambda: check_law([1e160, 2e160]), "divide f by its mean"),
+        (lambda: check_draws([[1.0, 2.0], [2.0, 3.0]], Estimate.mean([0.1, 0.2]), 1.0, 1.0), "a known value"),
         (lambda: check_shifts([1.0, 2.0], [1.0]), "weights"),
         (lambda: check_shifts([1.0, 2.0], shifts=(1.0,)), "increasing"),
         (lambda: check_smooth([1.0, 2.0], [[1.0]], 1.0), "gradients"),

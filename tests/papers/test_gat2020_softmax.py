@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from judging import again, judged
 
 from theory.checks import InvalidInput
@@ -24,6 +25,11 @@ def test_a_classifier_of_yours():
     assert first.claim.check(**{**first.inputs, "stretch": 0.01}).status == VIOLATED
     assert first.claim.check(**{**first.inputs, "gaussian": 0}).status == OUT_OF_SCOPE
     assert again(verdicts, "F11.floor", relative=0.0).status == VIOLATED
+    hard = check_softmax(W, BIAS, [1.0, 0.0, 0.0], MEASURE, how={"order": 60})
+    assert judged(hard, "F11.floor") == OUT_OF_SCOPE  # no floor: CE and KL are the same function
+    torch.manual_seed(0)
+    single = torch.softmax(torch.randn(3), 0)
+    assert judged(check_softmax(W, BIAS, single, MEASURE, how={"order": 60}), "F11.floor") == HOLDS
     coins = Sampler(lambda number, generator: generator.choice([-1.0, 1.0], size=(number, 2)), 2)
     judged_ = check_softmax(W, BIAS, TARGET, coins, how={"draws": 1000})
     assert judged(judged_, "F11.entropy") == judged(judged_, "F11.weights") == OUT_OF_SCOPE
@@ -50,6 +56,10 @@ def test_divergence_makes_the_smoothness_bound_tight():
         found = loss(np.array([[1.0], [-1.0]]), np.zeros(2), np.array([0.5, 0.5]), narrow, floor=floor, order=40)
         ratio = float(found.log_sobolev_bound().value) / (2 * 1e-4 / 2)
         assert low < ratio < high
+    verdicts = check_softmax([[1.0], [-1.0]], [0.0, 0.0], [0.5, 0.5], narrow, how={"order": 40})
+    nearly = [verdict for verdict in verdicts if verdict.claim.id == "F11.weights"][1]
+    shorter = 0.5 * nearly.inputs["stretch"].value  # at z = 0 f is 0/0, which rules with a node there see otherwise
+    assert nearly.claim.check(**{**nearly.inputs, "stretch": shorter}).status == VIOLATED
 
 
 def test_larger_weights_give_more_information_without_end():
@@ -68,6 +78,7 @@ def test_balance():
     assert again(equal, "F12.equal", balance=1.4).status == VIOLATED
     assert again(equal, "F12.equal", unequal=0.1).status == OUT_OF_SCOPE
     assert {verdict.status for verdict in check_balance([0.0, 1.0])} == {OUT_OF_SCOPE}
+    assert judged(check_balance([1e308, 1e308]), "F12.equal") == HOLDS
 
 
 @pytest.mark.parametrize("family", [F11, F12], ids=lambda family: family.id)

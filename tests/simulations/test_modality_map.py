@@ -60,7 +60,9 @@ def test_terms_by_problem() -> None:
 
         def tool(seed: int) -> FunctionalEntropyRegulariser:
             generator = torch_generator("perturbations", seed)
-            return FunctionalEntropyRegulariser(draws=3000, covariance=[np.ones(4)] * 2, generator=generator)
+            return FunctionalEntropyRegulariser(
+                "information", strength=1, draws=3000, covariance=[np.ones(4)] * 2, generator=generator
+            )
 
         together = by_problem(tool(0), networks, views)
         assert together.shape == (2, 3)

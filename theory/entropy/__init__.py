@@ -18,7 +18,7 @@ product measure it is at most the sum of the coordinates' expected entropies (te
     0.545622
 
 `evaluate` keeps the evaluations of f, so that several functionals come from the same points. `closed_forms` derives
-expectations by sympy.
+expectations by sympy. `FunctionalEntropyRegulariser` puts the modalities' information into a training loop.
 """
 
 import importlib
@@ -37,6 +37,7 @@ from theory.entropy.measure import Gaussian, Sampler
 from theory.entropy.tensorization import Terms, efron_stein, tensorization
 
 _LATER = {"FunctionalEntropyRegulariser": "regulariser"}
+_MODULES = ("closed_forms",)
 
 __all__ = [
     "Evaluations",
@@ -59,4 +60,10 @@ def __getattr__(name: str) -> Any:
     """What needs torch loads when it is first used."""
     if name in _LATER:
         return getattr(importlib.import_module(f"theory.entropy.{_LATER[name]}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"theory.entropy.{name}")
     raise AttributeError(f"module 'theory.entropy' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__, *_MODULES])

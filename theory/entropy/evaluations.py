@@ -17,7 +17,7 @@ from theory.estimate import Estimate
 STATISTICS = ("entropy", "variance", "fisher_information", "log_sobolev_bound", "poincare_bound")
 _SERIES = 1e-3
 _ROUNDING = 1e-13
-_DOMINANT = 1 - 1e-9
+_COUNTING = 10  # of a hundred draws or more, so many must share the weight of f: else an interval means nothing
 Moments = tuple[list[np.ndarray], Callable[..., np.ndarray], Any]
 
 
@@ -49,7 +49,7 @@ class Evaluations:
         log: whether f was given as its logarithm.
         group: consecutive points in one independent unit.
         weights: (n,) of a quadrature rule; None: draws.
-        coarse: the same under a coarser quadrature rule, for the error.
+        coarse: the same under coarser quadrature rules, for the error: twice the largest change.
         method: in words.
 
     Example:
@@ -65,7 +65,7 @@ class Evaluations:
     log: bool = False
     group: int = 1
     weights: np.ndarray | None = None
-    coarse: "Evaluations | None" = None
+    coarse: "tuple[Evaluations, ...]" = ()
     method: str = "plain draws"
 
     def __post_init__(self) -> None:
@@ -73,8 +73,16 @@ class Evaluations:
         if self.values.ndim < 1 or self.values.shape[-1] < 1:
             checks.fail("values", "shape (..., n)", self.values.shape, "one value per point")
         checks.finite("values of f", self.values)
+        n = self.values.shape[-1]
         if self.gradients is not None:
+            object.__setattr__(self, "gradients", np.asarray(self.gradients, dtype=float))
+            if self.gradients.shape[:-1] != self.values.shape:
+                checks.fail("gradients", f"shape {(*self.values.shape, 'd')}", self.gradients.shape, "one per value")
             checks.finite("gradients of f", self.gradients)
+        if self.weights is not None:
+            checks.vector("weights", self.weights, length=n)
+        if n % checks.integer("group", self.group, minimum=1):
+            checks.fail("group", f"a divisor of the {n} points", self.group, "units of equal size")
 
     def entropy(self, corrected: bool = True, normalised: bool = False) -> Estimate:
         """Ent(f) = E[f ln f] - E[f] ln E[f], f >= 0.
@@ -149,13 +157,16 @@ class Evaluations:
         if units < 10:
             checks.fail("draws", "at least 10 independent units", units, "draw more")
         generator = seeding.numpy_generator("bootstrap", seed)
-        found = np.concatenate(
-            [
-                h(*(x @ generator.multinomial(units, np.full(units, 1 / units), size=size).T / units))
-                for size in np.diff([*range(0, resamples, 100), resamples])
-            ]
-        )
-        left_out = _leave_one_out(x, h)
+        with np.errstate(invalid="ignore"):  # a resample may hold zeros only
+            found = np.concatenate(
+                [
+                    h(*(x @ generator.multinomial(units, np.full(units, 1 / units), size=size).T / units))
+                    for size in np.diff([*range(0, resamples, 100), resamples])
+                ]
+            )
+            left_out = _leave_one_out(x, h)
+        if not (np.isfinite(found).all() and np.isfinite(left_out).all()):
+            checks.fail("f", "more draws that count", "resamples in which f = 0 everywhere", "draw more")
         spread = left_out.mean() - left_out
         acceleration = float((spread**3).sum() / (6 * (spread**2).sum() ** 1.5)) if spread.any() else 0.0
         below = np.clip((found < h(*x.mean(axis=1))).mean(), 1 / resamples, 1 - 1 / resamples)
@@ -209,8 +220,10 @@ class Evaluations:
         if self.weights is not None:
             exact = float(scale * h(*(m @ self.weights for m in moments)))
             bound: float = _ROUNDING * float(scale * sum(np.abs(m) @ self.weights for m in moments))
-            if self.coarse is not None:
-                bound += abs(exact - float(self.coarse._estimate(statistic, True, normalised, weighted).value))
+            changes = [
+                exact - float(rule._estimate(statistic, True, normalised, weighted).value) for rule in self.coarse
+            ]
+            bound += 2 * max(map(abs, changes), default=0.0)
             return Estimate.computed(exact, error=bound, method=self.method)
         x = np.stack([self._units(m) for m in moments])
         units = x.shape[-1]
@@ -231,32 +244,47 @@ class Evaluations:
         """What to average (each (..., n)), the function of the averages, and the factor in front of it."""
         f = self.values
         if statistic in ("variance", "poincare_bound"):
-            squared = self._scale(2)
             if statistic == "poincare_bound":
-                energy = self._energy(weighted)
-                return [energy * f**2 if self.log else energy], lambda e: e, squared
+                slopes = self._slopes() * (f[..., None] if self.log else 1.0)
+                slopes, size = _in_units(slopes, float(np.abs(slopes).max(initial=0.0)))
+                return [self._energy(slopes, weighted)], lambda e: e, self._scale(2, size)
             centred = f - self._mean(f)[..., None]
-            return [centred**2, centred], lambda square, mean: square - mean**2, squared
+            reach = float(np.abs(centred).max()) or 1.0
+            centred, size = _in_units(centred, reach * float(np.sqrt(self._mean((centred / reach) ** 2).max())))
+            return [centred**2, centred], lambda square, mean: square - mean**2, self._scale(2, size)
         mean = self._positive_mean()
-        if normalised and self.weights is None and (f.max(axis=-1) > _DOMINANT * f.sum(axis=-1)).any():
-            checks.fail("f", "more than one draw that counts", "one that carries all of E f", "draw more, or shrink f")
+        if self.weights is None:
+            self._counting(f)
         u = f / mean[..., None]
         scale = 1.0 if normalised else self._scale(1) * mean
         over = (lambda value, average: value / (1 + average)) if normalised else (lambda value, average: value)
         if statistic == "entropy":
             return [bregman(u - 1), u - 1], lambda b, average: over(b - bregman(average), average), scale
-        energy = self._energy(weighted)
         if self.log:
-            information = energy * u
+            information = self._energy(self._slopes(), weighted) * u
         else:
-            if ((f == 0) & (energy > 0)).any():
+            energy = self._energy(self._slopes() / mean[..., None, None], weighted)
+            rounding = 1e-20 * energy.max(initial=0.0)  # where f is 0 but for rounding, so is its gradient
+            if ((f == 0) & (energy > rounding)).any():
                 checks.fail("f", "a zero gradient where f = 0", "another", "a smooth f >= 0 has it: check the gradient")
-            information = np.divide(energy, f, out=np.zeros_like(energy), where=f > 0) / mean[..., None]
+            information = np.divide(energy, u, out=np.zeros_like(energy), where=f > 0)
         half = 0.5 if statistic == "log_sobolev_bound" else 1.0
         return [half * information, u - 1], over, scale
 
+    def _counting(self, f: np.ndarray) -> None:
+        """Refuse draws of which a few carry all of E f: from n draws no entropy above E f ln n can be seen."""
+        n, share = f.shape[-1], f / f.max(axis=-1, keepdims=True)
+        effective = float(np.median(share.sum(axis=-1) ** 2 / (share**2).sum(axis=-1)))
+        if effective < min(_COUNTING, n / 100) or (n > 1 and effective <= 1 + 1e-9):
+            remedy = "shrink f or its perturbation, or use quadrature (order=)"
+            checks.fail("f", f"{_COUNTING} draws or more that count", f"{effective:.3g} of {n} (effective)", remedy)
+
     def _mean(self, f: np.ndarray) -> np.ndarray:
-        return np.asarray(f.mean(axis=-1) if self.weights is None else f @ self.weights)
+        with np.errstate(over="ignore"):
+            mean = np.asarray(f.mean(axis=-1) if self.weights is None else f @ self.weights)
+        if not np.isfinite(mean).all():
+            checks.fail("f", "a mean that float64 holds", "overflow", "divide f by a constant: Ent(c f) = c Ent(f)")
+        return mean
 
     def _positive_mean(self) -> np.ndarray:
         if self.values.min() < 0:
@@ -266,18 +294,27 @@ class Evaluations:
             checks.fail("f", "f > 0 somewhere", "0 at every point", "there is nothing to measure")
         return mean
 
-    def _scale(self, power: int) -> float:
-        if power * self.shift > 700:
-            remedy = "ask for normalised=True, or shift log f: Ent(c f) = c Ent(f)"
-            checks.fail("f", "values below e^700 (variance: e^350)", f"e^{self.shift:.4g}", remedy)
-        return float(np.exp(power * self.shift))
+    def _scale(self, power: int, size: float = 1.0) -> float:
+        exponent = power * (self.shift + float(np.log(size)))
+        if max(exponent, self.shift) > 700:
+            remedy = "ask for normalised=True, or shift log f (divide f by a constant): Ent(c f) = c Ent(f)"
+            checks.fail("f", "values below e^700 (variance: e^350)", f"e^{exponent / power:.4g}", remedy)
+        return float((np.exp(self.shift) * size) ** power)
 
-    def _energy(self, weighted: bool) -> np.ndarray:
+    def _slopes(self) -> np.ndarray:
         if self.gradients is None:
             checks.fail("evaluations", "gradients", "none", "evaluate(..., gradients=True)")
+        return self.gradients
+
+    def _energy(self, slopes: np.ndarray, weighted: bool) -> np.ndarray:
         if weighted and self.metric is not None:
-            return ((self.gradients @ self.metric) * self.gradients).sum(axis=-1)
-        return (self.gradients**2).sum(axis=-1)
+            return ((slopes @ self.metric) * slopes).sum(axis=-1)
+        return (slopes**2).sum(axis=-1)
+
+
+def _in_units(x: np.ndarray, size: float) -> tuple[np.ndarray, float]:
+    """x/size, and size or 1 for 0: squares of what is tiny or huge keep their digits."""
+    return (x / size, size) if size else (x, 1.0)
 
 
 def _freedom(pseudo: np.ndarray) -> Any:

@@ -42,7 +42,8 @@ def evaluate(
         draws: how many.
         seed: of the draws.
         method: "plain", "antithetic" or "quasi", see `Gaussian.sample`.
-        order: take Gauss-Hermite quadrature with so many nodes per direction instead (rank at most 2).
+        order: take Gauss-Hermite quadrature with so many nodes per direction instead (rank at most 2). For smooth f:
+            the error is judged by two coarser rules, which a kink or a step can deceive; draw then.
         gradient: (n, d) -> (n, d), of f, or of log f where `log`; for tensors autograd finds it by default.
         gradients: whether they are wanted.
         log: f returns log f; nothing overflows on the way.
@@ -57,7 +58,7 @@ def evaluate(
         >>> found.entropy()
         Estimate(0.369253 [0.369253, 0.369253], Gauss-Hermite quadrature, 200 nodes per direction, size=0)
     """
-    coarse = None
+    coarse: tuple[Evaluations, ...] = ()
     if order is not None:
         if not isinstance(measure, Gaussian):
             checks.fail("measure", "a Gaussian for quadrature", type(measure).__name__, "draw instead: order=None")
@@ -80,12 +81,22 @@ def evaluate(
     shift = float(values.max()) if log else 0.0
     if order is not None and isinstance(measure, Gaussian):
         how: dict[str, Any] = {"gradient": gradient, "gradients": gradients, "log": log, "signed": signed}
-        coarse = _once(f, measure.quadrature(max(1, order * 4 // 5)), measure.metric, how)
+        coarse = tuple(_once(f, measure.quadrature(fewer), measure.metric, how) for fewer in coarser(order))
     if log:
         values = np.exp(values - shift)
     elif not signed:
         _nonnegative(values)
     return Evaluations(values, slopes, measure.metric, shift, log, group, weights, coarse, words)
+
+
+def coarser(order: int) -> tuple[int, int]:
+    """Two coarser rules, one of the other parity: even rules alone see a step at 0 alike.
+
+    Example:
+        >>> coarser(20)
+        (16, 19)
+    """
+    return max(1, order * 4 // 5), max(1, order - 1)
 
 
 def _once(f: Function, rule: tuple[Any, np.ndarray], metric: np.ndarray, how: dict[str, Any]) -> Evaluations:
@@ -100,10 +111,26 @@ def _probe(f: Function, gradient: Function | None, x: Any, gradients: bool, log:
     values, _ = _at(f, gradient, x, gradients)
     if not log and not signed:
         _nonnegative(values)
+    if gradients and gradient is not None and not arrays.is_tensor(x):
+        _compare(f, gradient, x)
     few, _ = _at(f, None, x[:2], False)
     if np.abs(few - values[:2]).max() > 1e-4 * np.abs(values).max():
         remedy = "put the network into eval mode, and do not average over the batch"
         checks.fail("f", "values that depend on their own row only", "values that change with the batch", remedy)
+
+
+def _compare(f: Function, gradient: Function, x: np.ndarray) -> None:
+    """Refuse a gradient that is far from the slopes of f at most of the points, along one direction."""
+    along = np.random.default_rng(0).normal(size=x.shape[1])
+    step = 1e-5 * max(1.0, float(np.abs(x).max())) / float(np.linalg.norm(along))
+    slopes = (np.asarray(f(x + step * along), float) - np.asarray(f(x - step * along), float)) / (2 * step)
+    stated = np.asarray(gradient(x), float) @ along
+    rounding = 1e-9 * float(np.abs(np.asarray(f(x), float)).max())
+    off = np.abs(slopes - stated) > 1e-2 * (np.abs(slopes) + np.abs(stated)) + rounding
+    if off.mean() > 0.5:
+        row = int(np.flatnonzero(off)[0])
+        got = f"{stated[row]:.4g} where f changes by {slopes[row]:.4g} per unit"
+        checks.fail("gradient", "the gradient of f (of log f with log=True)", got, "check its formula")
 
 
 def _nonnegative(values: np.ndarray) -> None:
@@ -117,15 +144,15 @@ def _at(f: Function, gradient: Function | None, x: Any, gradients: bool) -> tupl
         import torch
 
         automatic = gradients and gradient is None
-        with torch.set_grad_enabled(automatic):
-            points = x.detach().requires_grad_(automatic)
+        with torch.inference_mode(False), torch.set_grad_enabled(automatic):  # callers may sit inside either
+            points = (x.clone() if x.is_inference() else x.detach()).requires_grad_(automatic)
             values = f(points)
             if not arrays.is_tensor(values):
                 checks.fail("f", "a tensor for tensors", type(values).__name__, "build the measure from numpy arrays")
             values = _shaped("f", values, (len(x),))
             if automatic and not values.requires_grad:
                 checks.fail("f", "values that autograd can follow", "none that depend on x", "write f in torch")
-            slopes = torch.autograd.grad(values.sum(), points)[0] if automatic else None
+            slopes = torch.autograd.grad(values.sum(), points, materialize_grads=True)[0] if automatic else None
         values = values.detach()
     else:
         values, slopes = _shaped("f", f(x), (len(x),)), None

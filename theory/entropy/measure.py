@@ -50,6 +50,7 @@ class Gaussian:
         self.metric = S.double().numpy(force=True)
         self.dimension = len(self.mean)
         self.root = square_root(self.metric, unit)
+        self._unit = max(unit, 1e-10)
 
     @classmethod
     def standard(cls, dimension: int) -> "Gaussian":
@@ -108,10 +109,12 @@ class Gaussian:
         """Regression on the other coordinates, (|block|, d - |block|), and root of the covariance given them."""
         inside = np.asarray(block)
         rest = np.setdiff1d(np.arange(self.dimension), inside)
-        S = self.metric
-        gain = S[np.ix_(inside, rest)] @ np.linalg.pinv(S[np.ix_(rest, rest)], hermitian=True)
-        left = S[np.ix_(inside, inside)] - gain @ S[np.ix_(rest, inside)]
-        return gain, square_root((left + left.T) / 2, 1e-10, scale=float(np.abs(S).max()))
+        scale = _scales(self.metric)
+        C = self.metric / np.outer(scale, scale)
+        gain = C[np.ix_(inside, rest)] @ np.linalg.pinv(C[np.ix_(rest, rest)], rcond=self._unit, hermitian=True)
+        left = C[np.ix_(inside, inside)] - gain @ C[np.ix_(rest, inside)]
+        root = _root((left + left.T) / 2, self._unit * self.dimension)
+        return scale[inside, None] * gain / scale[rest], scale[inside, None] * root
 
     def cast(self, x: np.ndarray) -> Any:
         """An array of float64 in the kind, dtype and device of the mean."""
@@ -189,17 +192,28 @@ def group_size(draws: int, method: str) -> int:
     return per
 
 
-def square_root(S: np.ndarray, unit: float, scale: float | None = None) -> np.ndarray:
-    """R, (d, rank), with R R^T = S; eigenvalues below `unit` times the largest count as 0.
+def square_root(S: np.ndarray, unit: float) -> np.ndarray:
+    """R, (d, rank), with R R^T = S; eigenvalues of the correlations below `unit` times d count as 0.
 
     Raises:
         InvalidInput: S is not symmetric, or has a negative eigenvalue.
     """
-    largest = float(np.abs(S).max()) if scale is None else scale
-    if np.abs(S - S.T).max() > unit * largest:
+    scale = _scales(S)
+    C = S / np.outer(scale, scale)
+    if np.abs(C - C.T).max() > unit:
         checks.fail("covariance", "a symmetric matrix", "another", "use (S + S.T) / 2 if that is what you mean")
-    values, vectors = np.linalg.eigh(S)
-    cut = unit * len(S) * largest
+    return scale[:, None] * _root(C, unit * len(S))
+
+
+def _scales(S: np.ndarray) -> np.ndarray:
+    """Standard deviations, (d,): in these units what is small is rounding, not a coordinate in another unit."""
+    variances = np.diag(S)
+    largest = float(np.abs(S).max()) or 1.0
+    return np.sqrt(np.where(variances > 0, variances, largest))
+
+
+def _root(C: np.ndarray, cut: float) -> np.ndarray:
+    values, vectors = np.linalg.eigh(C)
     if values[0] < -cut:
         checks.fail("covariance", "a positive semidefinite matrix", f"eigenvalue {values[0]:.3g}", "check its source")
     kept = values > cut

@@ -16,6 +16,11 @@ divided by, so the value depends on the batch size); modalities are perturbed on
 is no term of a tensorization); the gradient is weighted by S, without which the inequalities are false once the largest
 eigenvalue of S exceeds 1. The weighted I_i does not change when the features are rescaled and the head with them.
 
+Which form, how strong, and when. On an untrained network the information of the cross-entropy is of order 1e-8: 1/I
+drowns the loss, and the network never learns. So switch "information" and "variance" on after some epochs, at 1e-3 to
+1e-2; "balance" has no scale, needs no warm-up, and works at .1 to 1. On coloured digits it removes the bias and the
+others do not (paper_notes/gat2020.md). A step costs three to four times as much, and needs second derivatives.
+
 In a training loop of your own:
     >>> import torch
     >>> draw = torch.Generator().manual_seed(0)
@@ -24,7 +29,10 @@ In a training loop of your own:
     >>> network = torch.nn.Linear(7, 3)
     >>> head = lambda image, sound: network(torch.cat([image, sound], dim=1))
     >>> regulariser = FunctionalEntropyRegulariser("balance", strength=0.1)
-    >>> loss = torch.nn.functional.cross_entropy(head(image, sound), labels) + regulariser(head, [image, sound])
+    >>> loss = torch.nn.functional.cross_entropy(head(image, sound), labels)
+    >>> _ = network.eval()                                      # dropout and batch normalisation off in what follows
+    >>> loss = loss + regulariser(head, [image, sound])
+    >>> _ = network.train()
     >>> loss.backward()
     >>> network.weight.grad.shape
     torch.Size([3, 7])
@@ -35,6 +43,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from theory import checks
 
@@ -47,12 +56,16 @@ Features = Sequence[Tensor] | Mapping[str, Tensor]
 class FunctionalEntropyRegulariser(torch.nn.Module):
     """strength times a penalty on the modalities' functional Fisher information (or variance); see the module's text.
 
-    Call it as regulariser(head, features). The samples of the batch must not see each other inside the head: put batch
-    normalisation into evaluation mode, or before the features.
+    Call it as regulariser(head, features); the head returns logits. The samples of the batch must not see each other
+    inside the head, and the same features must give the same logits: with batch normalisation or dropout in the head,
+    put it into evaluation mode for this call (module's example). Leave out a last batch that is much smaller than the
+    others (drop_last=True), or give `covariance` from the training set: the variance of a few samples is noisy, and 1/I
+    explodes.
+    Features of half precision are perturbed as such; f, its slopes and the result are in float32.
 
     Args:
         form: "information" (the paper's), "variance" or "balance".
-        strength: lambda >= 0.
+        strength: lambda >= 0; no default, see the module's text.
         draws: n >= 1 perturbations of each sample and modality; at least 2 for variance="draws". A sample's terms are
             unbiased at every n (1/I of finitely many samples and draws is not: Jensen).
         divergence: f between p = softmax of the clean features' logits and q = that of the perturbed ones:
@@ -69,20 +82,21 @@ class FunctionalEntropyRegulariser(torch.nn.Module):
         generator: of the perturbations; torch's global one by default.
 
     Raises:
-        InvalidInput: an unknown option, a number out of range, a covariance that is not positive semidefinite.
+        InvalidInput: an unknown option, or one of another form; a number out of range; a covariance that is not
+            positive semidefinite.
 
     Example:
         >>> features = {"a": torch.tensor([[1.0], [-1.0]]), "b": torch.tensor([[2.0], [0.0]])}
         >>> head = lambda a, b: torch.cat([a, b], dim=1)
-        >>> FunctionalEntropyRegulariser("balance", draws=500)(head, features).item() >= 2 * 0.6931
+        >>> FunctionalEntropyRegulariser("balance", strength=1, draws=500)(head, features).item() >= 2 * 0.6931
         True
     """
 
     def __init__(
         self,
-        form: str = "information",
+        form: str,
         *,
-        strength: float = 1.0,
+        strength: float,
         draws: int = 3,
         divergence: str = "cross_entropy",
         covariance: str | Sequence[Any] | Mapping[str, Any] = "empirical",
@@ -96,7 +110,9 @@ class FunctionalEntropyRegulariser(torch.nn.Module):
         self.form = checks.choice("form", form, FORMS)
         self.strength = checks.number("strength", strength, 0)
         self.variance = checks.choice("variance", variance, VARIANCES)
-        two = form == "variance" and variance == "draws"
+        if form != "variance" and variance != "energy":
+            checks.fail("variance", f"it left out with form={form!r}", variance, 'it belongs to form="variance"')
+        two = variance == "draws"
         if two and draws == 1:
             checks.fail("draws", "at least 2 for the variance of draws", 1, 'draw more, or use variance="energy"')
         self.draws = checks.integer("draws", draws, minimum=1)
@@ -120,7 +136,9 @@ class FunctionalEntropyRegulariser(torch.nn.Module):
             InvalidInput: shapes that do not match, NaN, a modality that does not vary, a head that ignores a modality,
                 one modality where "balance" compares several.
         """
-        terms = self.terms(head, features)
+        terms = self._measured(head, features, alone=True).mean(dim=1)
+        if not self.strength:
+            return 0 * terms.sum()
         names = list(features) if isinstance(features, Mapping) else list(range(len(features)))
         for name, term in zip(names, terms.detach().tolist(), strict=True):
             if not term > 0:
@@ -147,17 +165,28 @@ class FunctionalEntropyRegulariser(torch.nn.Module):
     def per_sample(self, head: Callable[..., Tensor], features: Features) -> Tensor:
         """Every sample's own estimate of I_i or V_i, (m, N), averaged over the draws. Arguments as for `forward`.
 
-        Under `torch.no_grad()` the result carries no gradient, and costs less.
+        Under `torch.no_grad()` the result carries no gradient, and costs less. Unlike in `forward` it is not checked
+        that the samples do not see each other.
         """
+        return self._measured(head, features, alone=False)
+
+    def _measured(self, head: Callable[..., Tensor], features: Features, alone: bool) -> Tensor:
+        if not callable(head):
+            checks.fail("head", "a function of the features", type(head).__name__, "regulariser(head, features)")
         names, clean = _checked(features)
-        roots = self._perturbations(names, clean)
         keep = torch.is_grad_enabled()
 
         def see(parts: list[Tensor]) -> Tensor:
             return _log_softmax(head(*parts) if names is None else head(**dict(zip(names, parts, strict=True))), parts)
 
-        with torch.enable_grad():  # the gradient in the perturbation is needed even where that of the result is not
+        # the gradient in the perturbation is needed even where that of the result is not
+        # the fused attention kernels have no second derivatives
+        with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            clean = [x.clone() if x.is_inference() else x for x in clean]
+            roots = self._perturbations(names, clean)
             p = see(clean)
+            if alone:
+                _refuse_company(see, clean, p)
             keep = keep and p.requires_grad  # otherwise there is nothing to train
             found = torch.stack([self._term(see, clean, p, i, root, keep) for i, root in enumerate(roots)])
         if not bool(found.isfinite().all()):
@@ -175,11 +204,12 @@ class FunctionalEntropyRegulariser(torch.nn.Module):
         """(N,): modality i perturbed. Differentiating in e itself weights the gradient: grad_e f = S^(1/2) grad_z f."""
         n, N = self.draws, len(clean[0])
         x = clean[i]
-        e = torch.randn(n, N, x[0].numel(), generator=self.generator, dtype=x.dtype, device=x.device)
+        # squares of slopes underflow in half precision
+        e = torch.randn(n, N, x[0].numel(), generator=self.generator, dtype=root.dtype, device=x.device)
         e.requires_grad_(self.form != "variance" or self.variance != "draws")
         move = e * root if root.ndim == 1 else e @ root
         rows = [other.repeat(n, *[1] * (other.ndim - 1)) for other in clean]
-        rows[i] = (x.flatten(1) + move).reshape(n * N, *x.shape[1:])
+        rows[i] = (x.flatten(1) + move).to(x.dtype).reshape(n * N, *x.shape[1:])
         q = see(rows).reshape(n, N, -1)
         f = self._f(p, q)
         if self.form == "variance" and self.variance == "draws":
@@ -212,18 +242,32 @@ class FunctionalEntropyRegulariser(torch.nn.Module):
             if len(root) != x[0].numel():
                 wanted = f"{x[0].numel()} features"
                 checks.fail(f"covariance of modality {name!r}", wanted, len(root), "one row for each feature")
-            found.append(root.to(x))
+            found.append(root.to(x.device, _wide(x)))
         return found
 
     def _empirical(self, name: Any, x: Tensor) -> Tensor:
-        spread = x.detach().flatten(1).var(dim=0, correction=0)
+        spread = x.detach().to(_wide(x)).flatten(1).var(dim=0, correction=0)
         if not self.per_feature:
             spread = spread.mean().expand_as(spread)
         spread = spread.clamp_min(self.variance_floor)
         if not float(spread.max()) > 0:
+            if len(x) == 1:
+                remedy = "drop_last=True for the last batch, or covariance= from the training set"
+                checks.fail("batch", "at least 2 samples, for their variance", 1, remedy)
             remedy = "it is the same for every sample: leave it out, set variance_floor, or give its covariance"
             checks.fail(f"modality {name!r}", "features that vary within the batch", "variance 0", remedy)
         return spread.sqrt()
+
+
+def _refuse_company(see: Callable[[list[Tensor]], Tensor], clean: list[Tensor], p: Tensor) -> None:
+    """Refuse a head in which a sample's logits depend on the other samples, or on chance."""
+    if len(p) < 3:
+        return
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        few = see([x[:2] for x in clean])
+    if bool((few - p[:2]).abs().max() > 1e-2 * p.detach().abs().max()):
+        remedy = "batch normalisation or dropout? network.eval(), this call, then network.train()"
+        checks.fail("head", "logits of each sample that depend on that sample alone", "others in a part of it", remedy)
 
 
 def _log_softmax(logits: Any, parts: list[Tensor]) -> Tensor:
@@ -231,14 +275,18 @@ def _log_softmax(logits: Any, parts: list[Tensor]) -> Tensor:
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != rows or logits.shape[1] < 2:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         checks.fail("head", f"logits of shape ({rows}, at least 2 classes)", got, "one row for each sample")
-    return logits.log_softmax(dim=1)
+    return logits.to(_wide(logits)).log_softmax(dim=1)
+
+
+def _wide(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 def _checked(features: Any) -> tuple[list[str] | None, list[Tensor]]:
+    if not isinstance(features, (Mapping, Sequence)) or not len(features):
+        checks.fail("features", "a list or mapping of tensors", type(features).__name__, "one tensor for each modality")
     names = list(features) if isinstance(features, Mapping) else None
     clean = list(features.values()) if isinstance(features, Mapping) else list(features)
-    if isinstance(features, Tensor) or not clean:
-        checks.fail("features", "a list or mapping of tensors", type(features).__name__, "one tensor for each modality")
     for name, x in zip(names or range(len(clean)), clean, strict=True):
         what = f"modality {name!r}"
         if not isinstance(x, Tensor) or not x.dtype.is_floating_point:
@@ -252,21 +300,26 @@ def _checked(features: Any) -> tuple[list[str] | None, list[Tensor]]:
     return names, clean
 
 
-def _roots(covariance: Sequence[Any] | Mapping[str, Any]) -> dict[Any, Tensor]:
+def _roots(covariance: Any) -> dict[Any, Tensor]:
     """By modality: deviations (d,), or the symmetric root of a covariance (d, d)."""
+    if not isinstance(covariance, (Mapping, Sequence)):
+        remedy = "a list [S_a, S_b], or a mapping"
+        checks.fail("covariance", "one entry for each modality", type(covariance).__name__, remedy)
     named = covariance.items() if isinstance(covariance, Mapping) else enumerate(covariance)
     found: dict[Any, Tensor] = {}
     for name, given in named:
         what = f"covariance of modality {name!r}"
-        S = torch.as_tensor(given, dtype=torch.float64).detach()
+        given = torch.as_tensor(given).detach()
+        S = given.double()
+        unit = 64 * torch.finfo(given.dtype).eps if given.is_floating_point() else 1e-14
         checks.finite(what, S)
         if S.ndim not in (1, 2) or 0 in S.shape or (S.ndim == 2 and S.shape[0] != S.shape[1]):
             checks.fail(what, "variances (d,) or a covariance (d, d)", tuple(S.shape), "d: features of the modality")
-        if S.ndim == 2 and not torch.allclose(S, S.T):
+        if S.ndim == 2 and float((S - S.T).abs().max()) > unit * float(S.abs().max()):
             checks.fail(what, "a symmetric matrix", "an asymmetric one", "use (S + S.T)/2 if that is what is meant")
         values, vectors = (S, None) if S.ndim == 1 else torch.linalg.eigh(S)
         least, largest = float(values.min()), float(values.max())
-        if least < -1e-10 * max(largest, 0) or not largest > 0:
+        if least < -unit * len(S) * max(largest, 0) or not largest > 0:
             wanted = "a positive semidefinite matrix that is not 0"
             checks.fail(what, wanted, f"eigenvalues from {least:.3g} to {largest:.3g}", "give a covariance")
         scale = values.clamp_min(0).sqrt()

@@ -13,7 +13,7 @@ import numpy as np
 
 from theory import arrays, checks, seeding
 from theory.entropy.evaluations import Evaluations, bregman
-from theory.entropy.functionals import CHUNK, Function, evaluate
+from theory.entropy.functionals import CHUNK, Function, coarser, evaluate
 from theory.entropy.measure import Gaussian, Measure, hermite_grid
 from theory.estimate import Estimate
 
@@ -39,8 +39,9 @@ def tensorization(f: Function, measure: Measure, *, blocks: Blocks | None = None
     Args:
         f: (n, d) -> (n,), f >= 0.
         measure: what to average over. Of dependent blocks the law given the rest is used, and the sum bounds nothing.
-        blocks: of coordinates, disjoint; every coordinate by itself by default.
-        inner: nodes per direction, or twice the draws for a block of rank above 2 and for a `Sampler`.
+        blocks: of coordinates, disjoint, e.g. one of each modality: [range(0, 3), range(3, 8)]; every coordinate by
+            itself by default.
+        inner: nodes per direction; for a block of rank above 2 and for a `Sampler` half the number of draws.
         **how: of `evaluate`, for the outer points: draws, seed, method, order, log.
 
     Raises:
@@ -75,10 +76,11 @@ def partition(measure: Measure, blocks: Blocks | None) -> list[np.ndarray]:
     """
     d = measure.dimension
     chosen = [np.asarray(block) for block in ([[i] for i in range(d)] if blocks is None else blocks)]
-    all_of = np.concatenate(chosen) if chosen else np.zeros(0)
     proper = all(block.ndim == 1 and block.size and block.dtype.kind in "iu" for block in chosen)
-    if not chosen or not proper or len(set(all_of.tolist())) < len(all_of) or all_of.min() < 0 or all_of.max() >= d:
-        checks.fail("blocks", f"disjoint lists of coordinates below {d}", blocks, "see the measure's dimension")
+    all_of = np.concatenate(chosen) if chosen and proper else np.zeros(0)
+    if not len(all_of) or len(set(all_of.tolist())) < len(all_of) or all_of.min() < 0 or all_of.max() >= d:
+        remedy = "e.g. [range(0, 2), range(2, 4)]; see the measure's dimension"
+        checks.fail("blocks", f"disjoint lists of coordinates below {d}", blocks, remedy)
     return chosen
 
 
@@ -99,15 +101,18 @@ def _terms(kind: str, f: Function, measure: Measure, blocks: Blocks | None, inne
     if order is None:
         units = both.reshape(len(both), -1, outer.group).mean(axis=2)
         return Terms(Estimate.mean(units[:-1], axis=1, method=words), Estimate.mean(units[-1], method=words))
-    half = [_inner(kind, f, measure, block, x, max(2, inner * 4 // 5), log, outer.shift, seed)[0] for block in chosen]
-    coarse_x, coarse_weights = measure.quadrature(max(1, order * 4 // 5))  # type: ignore[union-attr]
-    other = [_inner(kind, f, measure, block, coarse_x, inner, log, outer.shift, seed)[0] for block in chosen]
     assert outer.weights is not None
-    value = both @ outer.weights
-    error = scale * sum(
-        np.abs(np.stack(one) @ w - per_point @ outer.weights)
-        for one, w in ((half, outer.weights), (other, coarse_weights))
-    ) + 1e-13 * np.abs(value[:-1])
+    value, fine = both @ outer.weights, per_point @ outer.weights
+    inside = [(x, outer.weights, max(2, fewer)) for fewer in coarser(inner)]
+    outside = [(*measure.quadrature(fewer), inner) for fewer in coarser(order)]  # type: ignore[union-attr]
+    error = 1e-13 * np.abs(value[:-1])
+    for rules in (inside, outside):
+        changes = [
+            np.stack([_inner(kind, f, measure, block, z, nodes, log, outer.shift, seed)[0] for block in chosen]) @ w
+            - fine
+            for z, w, nodes in rules
+        ]
+        error = error + 2 * scale * np.max(np.abs(changes), axis=0)
     return Terms(
         Estimate.computed(value[:-1], error=error, method=words),
         Estimate.computed(value[-1], error=error.sum(), method=words),

@@ -129,7 +129,7 @@ def check_exponential(slope: Array, measure: Measure, *, order: int = 100, **rec
         **record: `settings` and `seed` for the verdicts.
 
     Returns:
-        F1.exponential, F1.tight, and F1.beyond if a is the direction in which S stretches most.
+        F1.exponential, F1.tight, and F1.beyond if a is not 0 and the direction in which S stretches most.
 
     Raises:
         InvalidInput: a of another length than the measure's dimension.
@@ -145,7 +145,7 @@ def check_exponential(slope: Array, measure: Measure, *, order: int = 100, **rec
         ]
     )
     top = float(np.linalg.eigvalsh(measure.metric)[-1])
-    if a @ measure.metric @ a >= top * (a @ a) * (1 - 1e-9):
+    if a.any() and a @ measure.metric @ a >= top * (a @ a) * (1 - 1e-9):
         scale = float(a @ a) / p if p else 0.0  # <S grad f, grad f> = <S a, a> f^2, and without S it is |a|^2 f^2
         bare = found.log_sobolev_bound()
         plain_ = Estimate.computed(float(bare.value) * scale, relative=1e-10, method=bare.method)

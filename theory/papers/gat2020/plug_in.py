@@ -111,7 +111,8 @@ def check_law(
     Args:
         values: of f, (k,); k of 2 or 3 leaves room for hundreds of draws.
         weights: probabilities, (k,); equal ones by default.
-        draws: the n, increasing; F7.rate is judged where three of them are at least 50.
+        draws: the n, increasing; F7.rate is judged where three of them are at least 50 and 20 max f/E f: before that
+            rare values are not drawn, and there is no rate yet.
         **record: `settings` and `seed` for the verdicts.
 
     Raises:
@@ -138,7 +139,9 @@ def check_law(
     verdicts.append(MONOTONE.check(missing=after, fewer=before, **record))
     counted = Estimate.exact(np.array(numbers, dtype=object))
     verdicts.append(BOUND.check(missing=lacks, n=counted, Var=variance, mean=average, **record))
-    large = [i for i, number in enumerate(numbers) if number >= 50]
+    # the next term of missing is at most max f/(2 n E f) of the first; rounding has no rate
+    least = max(50, 20 * v.max() / average)
+    large = [i for i, number in enumerate(numbers) if number >= least and lacking[i] > 1e3 * error]
     if len(large) > 2 and variance > 0:
         slope = Estimate.exponent(np.array(numbers, dtype=float)[large], lacking[large])
         verdicts.append(RATE.check(exponent=slope, Var=variance, **record))
@@ -150,19 +153,24 @@ def check_draws(values: Array, entropy: Any, variance: Any, mean: Any, **record:
 
     Args:
         values: f >= 0 at independent draws, (repetitions, n).
-        entropy: Ent f, a number or an Estimate.
+        entropy: Ent f, a number or an Estimate by quadrature.
         variance: Var f, likewise.
         mean: E f, likewise.
         **record: `settings` and `seed` for the verdicts.
 
     Returns:
         F7.nonnegative, F7.upper and F7.bound.
+
+    Raises:
+        InvalidInput: f < 0 somewhere, an entropy that is itself an estimate by draws.
     """
     sample = np.asarray(values, dtype=float)
     checks.matrix("values", sample)
     plug_in = Evaluations(sample).entropy(corrected=False).value if sample.shape[1] > 1 else np.zeros(len(sample))
     average = Estimate.mean(np.asarray(plug_in))
     truth = Estimate.of(entropy)
+    if truth.random:
+        checks.fail("entropy", "a known value", truth.method, "compute it by quadrature or in closed form")
     spread = Estimate.mean(float(truth.value) - np.asarray(plug_in))
     counted = {"n": sample.shape[1], "Var": variance, "mean": mean}
     return Verdicts(

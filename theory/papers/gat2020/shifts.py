@@ -19,6 +19,7 @@ from theory.estimate import Estimate
 from theory.papers.gat2020.claims import Ent, Var, law_entropy, mean, stated
 from theory.verdict import Verdicts
 
+_LARGEST = 1e60
 factor, scaled, sooner, later, step, left, right, c, slope2, L, f, least = symbols(
     "factor scaled sooner later step left right c slope2 L f least"
 )
@@ -103,18 +104,22 @@ def check_shifts(
     entropies, errors = np.array(at).T
     middle = (c_[:-1] + c_[1:]) / 2
     between = np.array([law_entropy(v + one, w) for one in middle])
+    whole = law_entropy(v, w)
     centred = v - average
     variance = float(centred**2 @ w)
+    lost = 0.0 if not np.ptp(v) else 8 * np.finfo(float).eps ** 2 * float(v.max() + c_[-1])  # f + c is rounded
 
-    def estimate(value: np.ndarray, error: np.ndarray) -> Estimate:
-        return Estimate.computed(value, error=error)
+    def estimate(value: Any, error: Any) -> Estimate:
+        return Estimate.computed(value, error=error + lost)
 
     low, high = estimate(entropies[:-1], errors[:-1]), estimate(entropies[1:], errors[1:])
     multiples = np.array([0.5, 3.0])
-    products = np.array([law_entropy(v * one, w)[0] for one in multiples])
+    products = np.array([law_entropy(v * one, w) for one in multiples])
     return Verdicts(
         [
-            SCALING.check(scaled=products, factor=Estimate.exact(multiples), Ent=law_entropy(v, w)[0], **record),
+            SCALING.check(
+                scaled=estimate(*products.T), factor=Estimate.exact(multiples), Ent=estimate(*whole), **record
+            ),
             DECREASING.check(sooner=low, later=high, step=np.diff(c_), Var=variance, **record),
             CONVEX.check(Ent=estimate(*between.T), left=low, right=high, **record),
             BOUND.check(Ent=estimate(entropies, errors), Var=variance, mean=average, c=c_, **record),
@@ -199,17 +204,23 @@ def law(values: Array, weights: Array | None) -> tuple[np.ndarray, np.ndarray]:
     """Values and probabilities of a finite law of f >= 0, as float64.
 
     Raises:
-        InvalidInput: shapes that do not match, f < 0, f = 0 everywhere, weights that are not probabilities.
+        InvalidInput: shapes that do not match, f < 0, f = 0 everywhere, f whose cubes leave the range of float64,
+            weights that are not probabilities.
     """
     (tensor, given), _ = arrays.tensors(values=values, weights=weights)
     checks.vector("values", tensor)
     v = tensor.double().numpy(force=True)
     w = np.full(len(v), 1 / len(v)) if given is None else given.double().numpy(force=True)
     checks.vector("weights", w, length=len(v))
-    if w.min() < 0 or abs(w.sum() - 1) > 1e-9:
+    single = "float32" in str(getattr(weights, "dtype", ""))
+    if w.min() < 0 or abs(w.sum() - 1) > (1e-5 if single else 1e-9):
         checks.fail("weights", "probabilities that sum to 1", f"sum {w.sum()}", "normalise them")
+    w = w / w.sum()
     if v.min() < 0 or not v @ w > 0:
         checks.fail("values", "f >= 0, not 0 everywhere", f"between {v.min():.3g} and {v.max():.3g}", "check f")
+    if not v @ w > 1 / _LARGEST or not v.max() < _LARGEST:
+        wanted = f"a mean and a maximum between {1 / _LARGEST:g} and {_LARGEST:g}"
+        checks.fail("values", wanted, f"{v @ w:.3g} and {v.max():.3g}", "divide f by its mean: Ent(c f) = c Ent(f)")
     return v, w
 
 

@@ -20,17 +20,18 @@ from theory.estimate import Estimate
 from theory.papers.gat2020.claims import GAUSSIAN, Ent, flags, half, stated
 from theory.verdict import Verdicts
 
-stretch, relative, least, balance, m, unequal = symbols("stretch relative least balance m unequal")
+stretch, relative, floor_, least, balance, m, unequal = symbols("stretch relative floor_ least balance m unequal")
 _OWN = {
     "stretch": "largest singular value of W S^(1/2) [1]",
     "relative": "entropy of KL(p, softmax(W z + b)), the cross-entropy less its floor H(p) [nat]",
+    "floor_": "H(p), the least cross-entropy [nat]",
     "least": "smallest information of a modality [1]",
     "balance": "-sum_i ln(I_i/sum_j I_j) [1]",
     "m": "number of modalities [1]",
     "unequal": "largest less smallest information [1]",
 }
 _TEX = {"stretch": r"\|WS^{1/2}\|", "relative": r"\mathrm{Ent}(\mathrm{KL})", "least": r"\min_i I_i"}
-_TEX |= {"balance": r"-\textstyle\sum_i\ln(I_i/\sum_j I_j)", "unequal": r"\max I_i-\min I_i"}
+_TEX |= {"floor_": "H(p)", "balance": r"-\textstyle\sum_i\ln(I_i/\sum_j I_j)", "unequal": r"\max I_i-\min I_i"}
 _POSITIVE = ("every modality has information", sp.Gt(least, 0))
 
 ENTROPY = stated(
@@ -55,6 +56,7 @@ FLOOR = stated(
     lambda: sp.Le(Ent, relative),
     _OWN,
     notation=_TEX,
+    hypotheses=(("p is not a hard label", sp.Gt(floor_, 0)),),
 )
 BALANCE = stated(
     "F12.balance",
@@ -101,13 +103,15 @@ def loss(
     """
     from scipy.special import log_softmax, xlogy
 
+    single = "float32" in str(getattr(p, "dtype", ""))
     tensors, _ = arrays.tensors(W=W, b=b, p=p)
     W, b, p = (one.double().numpy(force=True) for one in tensors)
     checks.matrix("W", W, columns=measure.dimension)
     for name, one in (("b", b), ("p", p)):
         checks.vector(name, one, length=len(W))
-    if p.min() < 0 or abs(p.sum() - 1) > 1e-9:
+    if p.min() < 0 or abs(p.sum() - 1) > (1e-5 if single else 1e-9):
         checks.fail("p", "probabilities that sum to 1", f"sum {p.sum()}", "normalise it")
+    p = p / p.sum()
     bottom = 0.0 if floor else float(-xlogy(p, p).sum())
 
     def value(z: np.ndarray) -> np.ndarray:
@@ -135,8 +139,11 @@ def check_softmax(W: Array, b: Array, p: Array, measure: Measure, *, how: Any = 
     Raises:
         InvalidInput: as `loss`.
     """
+    from scipy.special import entr
+
     full, bare = (loss(W, b, p, measure, floor=floor, **dict(how or {})) for floor in (True, False))
-    (weights,), _ = arrays.tensors(W=W)
+    (weights, probabilities), _ = arrays.tensors(W=W, p=p)
+    bottom = float(entr(probabilities.double().numpy(force=True)).sum())
     root = measure.root if isinstance(measure, Gaussian) else np.eye(measure.dimension)
     norm = float(np.linalg.norm(weights.double().numpy(force=True) @ root, 2)) if root.size else 0.0
     gaussian = int(flags([measure]).value[0])
@@ -145,7 +152,7 @@ def check_softmax(W: Array, b: Array, p: Array, measure: Measure, *, how: Any = 
             ENTROPY.check(Ent=full.entropy(), half=full.log_sobolev_bound(), gaussian=gaussian, **record),
             WEIGHTS.check(half=full.log_sobolev_bound(), stretch=norm, gaussian=gaussian, **record),
             WEIGHTS.check(half=bare.log_sobolev_bound(), stretch=norm, gaussian=gaussian, **record),
-            FLOOR.check(Ent=full.entropy(), relative=bare.entropy(), **record),
+            FLOOR.check(Ent=full.entropy(), relative=bare.entropy(), floor_=bottom, **record),
         ]
     )
 
@@ -170,7 +177,8 @@ def check_balance(informations: Sequence[float] | Array, **record: Any) -> Verdi
     if len(values) < 2 or values.min() < 0:
         checks.fail("informations", "two or more, none negative", values.tolist(), "one for each modality")
     with np.errstate(divide="ignore", invalid="ignore"):
-        sum_ = float(-np.log(values / values.sum()).sum()) if values.any() else np.inf
+        shares = values / values.max()  # their sum does not overflow
+        sum_ = float(-np.log(shares / shares.sum()).sum()) if values.any() else np.inf
     measured: dict[str, Any] = {
         "balance": Estimate.computed(sum_, error=1e-14 * len(values) * max(1.0, min(abs(sum_), 1e6)))
     }

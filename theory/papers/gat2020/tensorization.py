@@ -14,6 +14,7 @@ from theory import checks, seeding
 from theory.claim import Claim, Family, symbols
 from theory.entropy import Gaussian, efron_stein, entropy, tensorization, variance
 from theory.entropy.functionals import Function
+from theory.entropy.measure import Measure
 from theory.entropy.tensorization import Blocks, partition
 from theory.papers.gat2020.claims import USED, Ent, Var, stated
 from theory.verdict import Status, Verdicts
@@ -136,12 +137,15 @@ def _check(
     claim: Claim,
     ways: Ways,
     f: Function,
-    measure: Gaussian,
+    measure: Measure,
     blocks: Blocks | None,
     inner: int,
     how: Any,
     record: dict[str, Any],
 ) -> Verdicts:
+    if not isinstance(measure, Gaussian):
+        remedy = "its covariance tells whether the blocks are independent; compare theory.entropy's values yourself"
+        checks.fail("measure", "a Gaussian", type(measure).__name__, remedy)
     whole, parts, left = ways
     options = dict(how or {})
     summed = parts(f, measure, blocks=blocks, inner=inner, **options).total
