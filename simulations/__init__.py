@@ -23,6 +23,7 @@ NAMES = (
     "multimodal_bias",
     "modality_map",
     "hypergradients",
+    "commentaries",
 )
 """The files of this folder in the order of the papers."""
 
