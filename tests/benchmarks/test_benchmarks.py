@@ -119,6 +119,7 @@ COMPARED = [
 ]  # the others in test_margin
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")  # torch's own, at its first jvp
 @pytest.mark.parametrize("workload", COMPARED, ids=lambda w: w.name)
 def test_every_contender_answers_the_same_question(workload):
     inputs = workload.inputs()
