@@ -44,7 +44,7 @@ lint:  ## ruff, mypy and the import contract
 	$(RUN) -m mypy
 	"$(VENV)/bin/lint-imports"
 
-bench:  ## every benchmark that a CPU can show, with rivals: tests/benchmarks/RESULTS.md, figures/speed.png (about 10 minutes)
+bench:  ## every benchmark that a CPU can show, with rivals: tests/benchmarks/RESULTS.md, figures/speed.png (about 17 minutes)
 	$(READY) test
 	$(RUN) -m pip install --quiet --editable ".[bench]" --constraint constraints.txt
 	$(RUN) -m pip install --quiet --no-deps nngeometry==0.4  # it asks for torchvision, and does not need it
