@@ -183,7 +183,9 @@ class MultimodalBias(ColouredTraining):
                 panel.plot(colour, image, marker, label=SIGNS[form] if marker == "o" else None, **options)
         panel.axline((1, 1), slope=1, color="0.6", linewidth=0.8, zorder=0)
         panel.set(xscale="log", yscale="log", xlabel="information of the colour [1]")
-        panel.set(ylabel="information of the image [1]", title="validation images; square, triangle: stronger")
+        several = any(len(candidates(self.rows, form)) > 1 for form in SIGNS)
+        words = "validation images" + ("; square, triangle: stronger" if several else "")
+        panel.set(ylabel="information of the image [1]", title=words)
         shown = values.sel(row=[row for form in SIGNS for row in candidates(self.rows, form)]).values
         for set_limits, found in ((panel.set_ylim, shown[0]), (panel.set_xlim, shown[1])):
             low, high = np.floor(np.log10(found.min())), np.ceil(np.log10(found.max()))
