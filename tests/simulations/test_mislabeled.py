@@ -164,7 +164,7 @@ TABLE = {  # AUC, precision, recall, accuracies: all labels, without the suspect
 
 @pytest.mark.slow
 def test_the_published_comparison() -> None:
-    """Means over four seeds beside the prototype's; a noisy accuracy differs by its own sampling error at most."""
+    """Means over four seeds beside an earlier measurement; accuracies differ by their own sampling error at most."""
     results = Mislabeled.full().collect()
     assert (results.auc.sel(level="20% uniform") > 0.98).all()
     for level, (auc, precision, recall, *accuracies) in TABLE.items():
