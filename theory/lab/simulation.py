@@ -11,7 +11,7 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,8 @@ class Simulation:
     """File name of the figure."""
     quick_seconds: ClassVar[float]
     """What the quick profile takes on two cores; stated so that a slow machine is recognised."""
+    version: ClassVar[int] = 1
+    """Raised whenever `run` gives other numbers for the same settings: stored cells of older versions are not used."""
 
     seeds: int = 2
     first_seed: int = 0
@@ -68,6 +70,26 @@ class Simulation:
             progress: called as progress(fraction) now and then, or None.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how to run")
+
+    def shapes(self) -> Hashable:
+        """What the settings of runs have in common that go together in `run_together`; None: they gain nothing by it."""
+        return None
+
+    @classmethod
+    def run_together(cls, cells: Sequence["Cell"]) -> Iterator[tuple[int, Any]]:
+        """What `run` says of each cell, (its number, results or the exception), in any order, as they end.
+
+        Override where runs of equal `shapes` are faster together; the numbers must be those of `run`.
+        """
+        for number, (simulation, seed) in enumerate(cells):
+            try:
+                yield number, simulation.run(seed)
+            except Exception as error:
+                yield number, error
+
+    def cost(self) -> "Cost | None":
+        """What one repetition takes, as far as it is known; None: cells are taken to cost the same."""
+        return None
 
     def figure(self, results: Any) -> Any:
         """A matplotlib figure of the results, which have the extra dimension `seed`."""
@@ -102,6 +124,23 @@ class Simulation:
                 break
         results = xarray.concat(list(finished.values()), dim="seed").assign_coords(seed=list(finished))
         return results.assign_attrs(interrupted=interrupted)
+
+
+Cell = tuple[Simulation, int]
+"""One repetition: the settings, of which `seeds` and `first_seed` do not count, and its seed."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one cell takes, up to a factor that a short run measures.
+
+    Attributes:
+        operations: arithmetic operations, or anything that the time is proportional to.
+        bytes: of the largest arrays held at once.
+    """
+
+    operations: float
+    bytes: float
 
 
 @dataclass(frozen=True)
