@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, StackDataset, TensorDataset
 
 from theory import aum
 from theory.aum import Accumulator
@@ -78,15 +78,10 @@ def test_training_may_go_on_after_the_stop_and_validation_is_not_seen():
 
 
 def test_labels_may_lie_elsewhere_and_workers_may_load():
-    class Pairs(torch.utils.data.Dataset):
-        def __len__(self):
-            return 23
-
-        def __getitem__(self, index):
-            return {"label": Y[index], "x": X[index]}
-
     net = network()
-    watch = aum.watch(net, DataLoader(Pairs(), 8, num_workers=1), stop=1, labels=lambda batch: batch["label"])
+    # spawned: what a test before this one computed on threads may leave a forked worker hanging
+    loader = DataLoader(StackDataset(label=Y, x=X), 8, num_workers=1, multiprocessing_context="spawn", timeout=100)
+    watch = aum.watch(net, loader, stop=1, labels=lambda batch: batch["label"])
     for batch in watch:
         net(batch["x"])
     found = watch.record.table().set_index("id")["aum"].sort_index()

@@ -3,6 +3,7 @@
 import _thread
 import copy
 import math
+import signal
 import threading
 import time
 
@@ -256,7 +257,15 @@ def test_neither_bursts_nor_recordings_show_in_a_trajectory(network, monkeypatch
             np.testing.assert_array_equal(getattr(run, name), getattr(runs[0], name)[run.steps])
 
 
-def test_a_real_interruption_is_noticed_between_bursts():
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises, even where the tests were started in the background of a script, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_real_interruption_is_noticed_between_bursts(interruptible):
     X, y = problem()
     network = TwoLayer.initialise(2000, 3, "relu", paired=True)
     threading.Timer(0.5, _thread.interrupt_main).start()
