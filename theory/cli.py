@@ -5,6 +5,10 @@
     theory verify C1 C6           run the checks of these families on objects that they make themselves
     theory verify --budget full   all of them, at full size
     theory kernels --compile      the fast paths that this machine has; compile them ahead of their first use
+    theory sweeps                 what sweeps have stored (--store, `sweeps` by default)
+    theory sweeps show NAME       the table of a simulation's cells, and the tracebacks of those that failed
+    theory sweeps export NAME results.nc|.parquet|.csv [--where width=256] [--variables loss]
+    theory sweeps prune [NAME]    remove unfinished, damaged and outdated files (--all: all of NAME; --keep: only say)
 
 `--json` prints the same as JSON.
 """
@@ -13,6 +17,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.table import Table
 
@@ -40,9 +45,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     paths.add_argument("--compile", action="store_true", help="compile them now; later processes find them on the disk")
     for command in (listing, verify, paths):
         command.add_argument("--json", action="store_true", help="print JSON")
+    sweeps = commands.add_parser("sweeps", help="list, show, export and prune what sweeps have stored")
+    sweeps.add_argument("action", nargs="?", choices=("list", "show", "export", "prune"), default="list")
+    sweeps.add_argument("name", nargs="?", help="of a simulation")
+    sweeps.add_argument("file", nargs="?", type=Path, help="to export to: .nc, .parquet or .csv")
+    sweeps.add_argument("--store", type=Path, default=Path("sweeps"), help="folder of the store")
+    sweeps.add_argument("--where", nargs="+", default=[], metavar="FIELD=VALUE", help="only cells with these settings")
+    sweeps.add_argument("--variables", nargs="+", default=[], metavar="NAME", help="only these, to export")
+    sweeps.add_argument("--all", action="store_true", help="prune: everything of NAME")
+    sweeps.add_argument("--keep", action="store_true", help="prune: only say what would be removed")
     options = parser.parse_args(arguments)
     if options.command == "kernels":
         return _kernels(options.compile, options.json)
+    if options.command == "sweeps":
+        from theory.lab import archive_command
+
+        return archive_command.run(options)
     try:
         chosen = [_select(id) for id in options.ids] or [(family, family.members) for family in families()]
         if options.command == "claims":

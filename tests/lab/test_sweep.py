@@ -1,0 +1,150 @@
+"""Sweeps end to end in this process and on two workers: what is there is not redone, what fails does not spread."""
+
+import dataclasses
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray
+from toys import Draws, image
+
+from simulations.recovery import Recovery
+from theory.lab import engine
+from theory.lab import sweep as sweeps
+from theory.lab.store import Store
+from theory.lab.sweep import Report, sweep
+
+AXES = {"scale": (1.0, 2.0), "size": (2, 3)}
+
+
+def test_only_what_is_missing_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = sweep(Draws(seeds=3), AXES, store=tmp_path, workers=1)
+    assert (first.report.wanted, first.report.computed, first.report.finished) == (12, 12, True)
+    ran = []
+    run = Draws.run
+    monkeypatch.setattr(
+        Draws, "run", lambda self, seed, progress=None: ran.append((self.scale, seed)) or run(self, seed)
+    )
+    again = sweep(Draws(seeds=3), AXES, store=tmp_path, workers=1)
+    assert not ran and again.report.found == 12 and image(again.table) == image(first.table)
+    wider = sweep(Draws(seeds=4), {**AXES, "scale": (1.0, 2.0, 3.0)}, store=tmp_path, workers=1)
+    assert wider.report.found == 12 and wider.report.computed == len(ran) == 12
+    assert wider.table.total.sizes == {"scale": 3, "size": 2, "seed": 4}
+    np.testing.assert_array_equal(wider.table.total.values[:2, :, :3], first.table.total.values)
+
+
+def test_a_table_is_the_product_of_single_runs(tmp_path: Path) -> None:
+    table = sweep(Draws(seeds=2), AXES, store=tmp_path, workers=1).table
+    for scale in AXES["scale"]:
+        for size in AXES["size"]:
+            single = Draws(seeds=2, scale=scale, size=size).collect()
+            part = table.sel(scale=scale, size=size)
+            np.testing.assert_array_equal(part.draw.values[:, :size], single.draw.transpose("seed", "number").values)
+            np.testing.assert_array_equal(part.trace, single.trace)
+    for _, simulation, results in sweep(Draws(seeds=2), AXES, store=tmp_path, workers=1).points():
+        xarray.testing.assert_identical(results.transpose("seed", ...), simulation.collect().transpose("seed", ...))
+
+
+def test_workers_order_and_groups_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = Recovery(seeds=3, width=64, per_cluster=10, steps=60)
+    axes = {"noise_rate": (0.0, 0.2, 0.6), "width": (32, 64)}
+    tables = []
+    for number, (workers, together, backwards) in enumerate([(1, 1, False), (1, 64, True), (2, 2, False)]):
+        monkeypatch.setattr(sweeps, "TOGETHER", {False: together, True: together})
+        monkeypatch.setattr(sweeps, "_batches", batches(backwards))
+        tables.append(sweep(small, axes, store=tmp_path / str(number), workers=workers).table)
+    assert (tables[0].cell_status == "done").all() and tables[0].error.std() > 0
+    assert image(tables[0]) == image(tables[1]) == image(tables[2])
+
+
+def batches(backwards: bool):
+    original = sweeps._batches
+    original = getattr(original, "original", original)
+
+    def chosen(cells, workers):
+        return original(cells[::-1] if backwards else cells, 1 if backwards else workers)
+
+    chosen.original = original
+    return chosen
+
+
+def test_a_cell_that_fails_keeps_its_traceback_and_the_rest_goes_on(tmp_path: Path) -> None:
+    done = sweep(Draws(seeds=3, failing=1), AXES, store=tmp_path, workers=1)
+    assert (done.report.computed, len(done.report.failed), done.report.finished) == (8, 4, False)
+    status, error = done.table.cell_status, done.table.cell_error
+    assert (status.sel(seed=[0, 2]) == "done").all() and (status.sel(seed=1) == "failed").all()
+    assert (
+        set(error.sel(seed=1).values.ravel()) == {"ArithmeticError: seed 1 is no good"}
+        and np.isnan(done.table.total.sel(seed=1)).all()
+    )
+    failures = list(Store(tmp_path).failures("draws"))
+    assert len(failures) == 4 and "tests/toys.py" in failures[0]["traceback"]
+    again = sweep(Draws(seeds=3, failing=1), AXES, store=tmp_path, workers=1)
+    assert again.report.found == 8 and len(again.report.failed) == 4
+
+
+def test_a_failure_is_forgotten_when_the_cell_succeeds(tmp_path: Path) -> None:
+    only = sweep(Draws(seeds=1, failing=0), {}, store=tmp_path, workers=1)
+    assert only.table.cell_status.values.tolist() == ["failed"] and not only.records
+    store, path = only.store, only.store.path((Draws(seeds=1, failing=0), 0))
+    (fine,) = engine.compute([(Draws(), 0)])
+    store.write(path, fine.content)
+    assert store.failure(path) is None
+
+
+def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
+    def interrupt(report: Report, left: int) -> None:
+        if report.computed == 5:
+            raise KeyboardInterrupt
+
+    stopped = sweep(Draws(seeds=3), AXES, store=tmp_path, workers=1, progress=interrupt)
+    assert stopped.report.interrupted and stopped.report.computed == 5
+    assert int((stopped.table.cell_status == "done").sum()) == 5
+    again = sweep(Draws(seeds=3), AXES, store=tmp_path, workers=1)
+    assert again.report.found == 5 and again.report.finished
+
+
+def test_overhead_of_a_cell(tmp_path: Path) -> None:
+    """Under 10 ms: planning, computing (nothing), packing, the disk."""
+    grid = {"scale": tuple(np.linspace(1, 2, 100)), "delay": (0.0,)}
+    seconds = []
+    for number in range(3):
+        started = time.perf_counter()
+        done = sweep(Nothing(seeds=2), grid, store=tmp_path / str(number), workers=1)
+        seconds.append((time.perf_counter() - started) / done.report.wanted)
+    print(f"{1e3 * min(seconds):.2f} ms a cell")
+    assert done.report.computed == 200 and min(seconds) < 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class Nothing(Draws):
+    """Takes no time."""
+
+    def run(self, seed: int, progress: object = None) -> xarray.Dataset:
+        return xarray.Dataset({"total": float(seed)})
+
+
+def test_the_whole_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    from theory.lab.simulation import main
+
+    words = ["--scale", "0.5", "1", "2", "--size", "2", "5", "--seeds", "2", "--workers", "1"]
+    places = ["--store", str(tmp_path / "store"), "--output", str(tmp_path / "figures")]
+    assert main(Draws, [*words, "--dry-run", *places]) == 0
+    planned = " ".join(capsys.readouterr().out.split())
+    assert "3 scale x 2 size x 2 seeds = 12; 0 stored, 12 to do" in planned and "memory:" in planned
+    assert not list((tmp_path / "store").glob("draws/*"))  # a trial is not kept
+    assert main(Draws, [*words, *places]) == 1  # the bound of 1 is violated at scale 2
+    out = " ".join(capsys.readouterr().out.split())
+    assert "12 computed, 0 found" in out and "unexpected" in out
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {
+        f"draws_sweep.{s}" for s in ("png", "pdf", "json")
+    }
+    assert main(Draws, [*words, *places, "--height", "3"]) == 0
+    assert main(Draws, [*words, *places, "--height", "3", "--failing", "1"]) == 2
+    out = " ".join(capsys.readouterr().out.split())
+    assert "failed: scale=0.5, size=2 seed=1: ArithmeticError: seed 1 is no good" in out
+    assert "not judged" in out  # one seed is too few for this simulation's verdicts
+    assert main(Draws, ["--seeds", "2", *places, "--workers", "1"]) == 0  # one setting, resumable: its own figure
+    (tmp_path / "file").write_text("")
+    assert main(Draws, [*words, "--store", str(tmp_path / "file")]) == 2

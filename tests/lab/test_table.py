@@ -1,0 +1,121 @@
+"""Cells put together: labels, holes, dtypes, order."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray
+from toys import Draws, image
+
+from theory.checks import InvalidInput
+from theory.lab.grid import Grid
+from theory.lab.store import Damaged, Record, Store, pack, unpack
+from theory.lab.sweep import Report, Sweep
+from theory.lab.table import assemble, everything
+
+
+def record(dataset: xarray.Dataset, seed: int = 0) -> Record:
+    return unpack(pack((Draws(), seed), dataset, {}))
+
+
+def test_it_says_what_xarray_would_say() -> None:
+    sets = [Draws().run(seed) for seed in range(5)]
+    expected = xarray.concat(sets, dim="seed").assign_coords(seed=range(5))
+    found = assemble({(seed,): record(one) for seed, one in enumerate(sets)}, {"seed": range(5)})
+    xarray.testing.assert_identical(found, expected.transpose("seed", ...))
+
+
+def test_labels_that_differ_are_joined_and_holes_show() -> None:
+    short = xarray.Dataset({"loss": ("step", [1.0, 2.0]), "count": 3, "name": "ab"}, {"step": [0, 10]})
+    long = xarray.Dataset({"loss": ("step", [5.0, 6.0, 7.0]), "count": 4, "name": "c"}, {"step": [0, 5, 20]})
+    table = assemble({(0, 0): record(short), (1, 1): record(long)}, {"width": [8, 16], "seed": [3, 4]})
+    assert table.step.values.tolist() == [0, 5, 10, 20]
+    np.testing.assert_array_equal(table.loss.sel(width=8, seed=3), [1, np.nan, 2, np.nan])
+    np.testing.assert_array_equal(table.loss.sel(width=16, seed=4), [5, 6, np.nan, 7])
+    assert np.isnan(table.loss.sel(width=8, seed=4)).all()
+    np.testing.assert_array_equal(table["count"], [[3, np.nan], [np.nan, 4]])
+    assert table.name.values.tolist() == [["ab", ""], ["", "c"]]
+
+
+def test_the_same_labels_in_another_order() -> None:
+    one = xarray.Dataset({"v": ("k", [1.0, 2.0])}, {"k": ["a", "b"]})
+    two = xarray.Dataset({"v": ("k", [2.0, 1.0])}, {"k": ["b", "a"]})
+    table = assemble({(0,): record(one), (1,): record(two)}, {"seed": [0, 1]})
+    np.testing.assert_array_equal(table.v.values, [[1, 2], [1, 2]])
+
+
+def test_axes_named_like_a_variable_and_odd_settings() -> None:
+    cells = {(i, 0): record(xarray.Dataset({"scale": 1.0})) for i in range(2)}
+    assert assemble(cells, {"scale": [1, 2], "seed": [0]}).scale.dims == ("swept_scale", "seed")
+    lists = assemble(cells, {"shares": [(0.5,), (0.5, 0.6)], "seed": [0]})
+    assert lists.shares.values.tolist() == ["[0.5]", "[0.5, 0.6]"]
+    assert assemble(cells, {"flag": [True, False], "seed": [0]}).flag.dtype == bool
+
+
+def test_refusals() -> None:
+    with pytest.raises(InvalidInput, match="at least one"):
+        assemble({}, {"seed": [0]})
+    one, two = xarray.Dataset({"v": ("k", [1.0])}), xarray.Dataset({"v": ("j", [1.0])})
+    with pytest.raises(InvalidInput, match="the same dimensions everywhere"):
+        assemble({(0,): record(one), (1,): record(two)}, {"seed": [0, 1]})
+
+
+def filled(folder: Path, axes: dict, seeds: int) -> Sweep:
+    grid, store = Grid(Draws(seeds=seeds), axes), Store(folder)
+    results = Draws().run(0)
+    for _, cell in grid.cells():
+        path = store.path(cell)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(pack(cell, results, {}))
+    return Sweep(grid, store, Report())
+
+
+def test_two_thousand_cells_load_in_two_seconds(tmp_path: Path) -> None:
+    sweep = filled(tmp_path, {"scale": range(10), "size": range(1, 11)}, 20)
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        table = Sweep(sweep.grid, sweep.store, Report()).table
+        seconds.append(time.perf_counter() - started)
+    assert table.total.sizes == {"scale": 10, "size": 10, "seed": 20} and (table.cell_status == "done").all()
+    print(f"2000 cells: {min(seconds):.2f} s")
+    assert min(seconds) < 2
+
+
+def test_everything_finds_out_what_varies(tmp_path: Path) -> None:
+    filled(tmp_path, {"scale": [2.5, 1.0], "kind": ["a", "b"]}, 3)
+    store = Store(tmp_path)
+    table, damaged = everything(store, "draws")
+    assert table.total.sizes == {"scale": 2, "kind": 2, "seed": 3} and not damaged
+    assert table.scale.values.tolist() == [1.0, 2.5]
+    part, _ = everything(store, "draws", {"scale": 1})
+    assert part.total.dims == ("kind", "seed")
+    filled(tmp_path, {"shares": [(0.1,), (0.2,)]}, 1)
+    diverse, _ = everything(store, "draws")
+    assert set(diverse.total.dims) == {"scale", "kind", "shares", "seed"}
+    path = store.paths("draws")[0]
+    path.write_bytes(path.read_bytes()[:-1])
+    _, damaged = everything(store, "draws")
+    assert len(damaged) == 1 and isinstance(damaged[0], Damaged) and str(path) in str(damaged[0])
+
+
+def test_what_everything_refuses(tmp_path: Path) -> None:
+    filled(tmp_path, {"scale": [1, 2]}, 1)
+    store = Store(tmp_path)
+    for where, message in (({"scale": 7}, "none in"), ({"colour": 1}, "colour")):
+        with pytest.raises(InvalidInput, match=message):
+            everything(store, "draws", where)
+    with pytest.raises(InvalidInput, match="it holds draws"):
+        everything(store, "nothing")
+    for number in range(150):  # a diagonal: 150 x 150 places for 150 cells
+        filled(tmp_path, {"scale": [number / 10], "height": [number + 1.0]}, 1)
+    with pytest.raises(InvalidInput, match="--where"):
+        everything(store, "draws")
+
+
+def test_images_tell_tables_apart() -> None:
+    table = assemble({(0,): record(Draws().run(0))}, {"seed": [0]})
+    changed = table.copy(deep=True)
+    changed["draw"][0, 0] = np.nextafter(float(changed["draw"][0, 0]), 2)
+    assert image(table) == image(table.copy(deep=True)) and image(table) != image(changed)

@@ -1,0 +1,151 @@
+"""Looking after a store: what is in it, its tables as files for other programs, and what can go (`theory sweeps`)."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from theory import checks
+from theory.files import replacing
+from theory.lab.store import Damaged, Store
+from theory.lab.table import everything, varying
+
+SUFFIXES = (".nc", ".parquet", ".csv")
+
+ABANDONED = 3600.0
+"""Seconds after which an unfinished file is nobody's: a sweep that is under way writes one in much less."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a store holds of one version of a simulation.
+
+    Attributes:
+        name: of the simulation.
+        version: of it.
+        cells: how many.
+        failed: how many.
+        varying: settings that have several values -> these, and the seeds.
+        bytes: on the disk.
+        damaged: files that are not what was written, with why.
+    """
+
+    name: str
+    version: int
+    cells: int
+    failed: int
+    varying: Mapping[str, Sequence[Any]]
+    bytes: int
+    damaged: Sequence[str]
+
+
+def contents(store: Store) -> list[Contents]:
+    """Every simulation and version in a store."""
+    found = []
+    for name in store.names():
+        by_version: dict[int, list[dict[str, Any]]] = {}
+        sizes: dict[int, int] = {}
+        damaged = []
+        for path in store.paths(name):
+            try:
+                record = store.read(path)
+            except Damaged as error:
+                damaged.append(f"{path}: {error}")
+                continue
+            by_version.setdefault(record.version, []).append({**record.settings, "seed": record.seed})
+            sizes[record.version] = sizes.get(record.version, 0) + path.stat().st_size
+        failures = [failure["version"] for failure in store.failures(name)]
+        for version in sorted({*by_version, *failures}):
+            cells = by_version.get(version, [])
+            axes = varying(cells) if cells else {}
+            size = sizes.get(version, 0)
+            found.append(Contents(name, version, len(cells), failures.count(version), axes, size, damaged))
+            damaged = []
+        if damaged:
+            found.append(Contents(name, 0, 0, 0, {}, 0, damaged))
+    return found
+
+
+def export(
+    store: Store, name: str, target: Path, where: Mapping[str, Any] | None = None, variables: Sequence[str] = ()
+) -> list[Damaged]:
+    """Write the table of a simulation's cells: .nc (all of it), or .parquet or .csv (a row for each cell).
+
+    Args:
+        store: to read.
+        name: of the simulation.
+        target: file, named after its format.
+        where: field -> value, to take only those cells.
+        variables: to take. By default all of a .nc file; in rows those with one value for each cell. Other variables
+            make a row for each of their own entries.
+
+    Returns:
+        Complaints about damaged cells, which are left out.
+
+    Raises:
+        InvalidInput: an unknown format or variable, no cells.
+        OSError: the file can't be written.
+    """
+    checks.choice("file", target.suffix, SUFFIXES)
+    table, damaged = everything(store, name, where)
+    if unknown := [variable for variable in variables if variable not in table]:
+        checks.fail("variables", f"some of {', '.join(map(str, table))}", ", ".join(unknown), "choose from these")
+    if target.suffix == ".nc":
+        chosen = table[list(variables)] if variables else table
+        with replacing(target) as part:
+            chosen.to_netcdf(part)
+        return damaged
+    axes = set.intersection(*(set(table[name].dims) for name in table))
+    single = [str(name) for name in table if set(table[name].dims) == axes]
+    if not (variables or single):
+        remedy = "name some with --variables; each of their entries becomes a row"
+        checks.fail("table", "variables with one value for each cell", ", ".join(map(str, table)), remedy)
+    frame = table[list(variables) or single].to_dataframe().dropna(how="all").reset_index()
+    with replacing(target) as part:
+        if target.suffix == ".csv":
+            frame.to_csv(part, index=False)
+        else:
+            frame.to_parquet(part, index=False)
+    return damaged
+
+
+def prune(store: Store, name: str | None = None, *, whole: bool = False, keep: bool = False) -> list[Path]:
+    """Remove unfinished and damaged files, and cells of versions of a simulation older than the newest in the store.
+
+    Args:
+        store: to clean.
+        name: of a simulation, to clean its part only.
+        whole: all of it goes.
+        keep: only say what would go.
+
+    Returns:
+        What was removed.
+
+    Raises:
+        InvalidInput: a name that is not in the store.
+    """
+    names = store.names()
+    if name is not None:
+        names = [checks.choice("simulation", name, names)]
+    if whole:
+        gone = [path for one in names for path in sorted((store.folder / one).rglob("*")) if path.is_file()]
+    else:
+        gone = [path for path in store.leftovers() if time.time() - path.stat().st_mtime > ABANDONED]
+        gone += [path for one in names for path in _useless(store, one)]
+    for path in [] if keep else gone:
+        path.unlink(missing_ok=True)
+    return gone
+
+
+def _useless(store: Store, name: str) -> Iterator[Path]:
+    newest = max((found.version for found in contents(store) if found.name == name), default=0)
+    for path in store.paths(name):
+        try:
+            if store.read(path).version < newest:
+                yield path
+        except Damaged:
+            yield path
+    for failure in store.failures(name):
+        if failure["version"] < newest:
+            yield failure["path"]

@@ -1,0 +1,164 @@
+"""The product of several values of several settings, from Python or from the words of a command line.
+
+On the command line every flag of a simulation takes several values. `--noise-rate 0:0.5:11` stands for eleven values
+from 0 to 0.5, `--width 256:65536:9:log` for nine with equal ratios; where a setting is itself a list, ` / ` separates
+its values: `--activations relu / relu erf`.
+"""
+
+import dataclasses
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from theory import checks
+from theory.lab.simulation import Cell, Simulation
+
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_RANGE = re.compile(rf"({_NUMBER}):({_NUMBER}):(\d+)(:log)?")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A simulation's settings, several values of some of them, and its seeds.
+
+    Attributes:
+        base: the other settings, and the seeds of every point.
+        axes: field -> its values.
+
+    Raises:
+        InvalidInput: a field that the simulation has not, `seeds` or `first_seed`, no values, values twice, or a
+            combination that the simulation refuses (named).
+
+    Example:
+        >>> from simulations.clusters import Clusters
+        >>> grid = Grid(Clusters(seeds=2), {"radius": (0.1, 0.2), "size": (30, 60, 90)})
+        >>> len(grid.points), len(list(grid.cells()))
+        (6, 12)
+    """
+
+    base: Simulation
+    axes: Mapping[str, Sequence[Any]]
+
+    def __post_init__(self) -> None:
+        fields = {field.name for field in dataclasses.fields(self.base)} - {"seeds", "first_seed"}
+        for name, values in self.axes.items():
+            if name not in fields:
+                known = ", ".join(sorted(fields))
+                checks.fail("axes", f"fields of {self.base.name} ({known})", name, "seeds are set on the simulation")
+            if not len(values):
+                checks.fail(name, "at least one value", "none", "list the values")
+            if len({repr(value) for value in values}) < len(values):
+                checks.fail(name, "different values", list(values), "name each once")
+        self.points  # noqa: B018 - refuses before anything runs
+
+    @cached_property
+    def points(self) -> dict[tuple[int, ...], Simulation]:
+        """The simulation at every place of the grid."""
+        found = {}
+        sizes = [range(len(values)) for values in self.axes.values()]
+        for place in itertools.product(*sizes):
+            changes = {name: values[i] for (name, values), i in zip(self.axes.items(), place, strict=True)}
+            try:
+                found[place] = dataclasses.replace(self.base, **changes)
+            except checks.InvalidInput as error:
+                raise checks.InvalidInput(f"at {changes}: {error}") from error
+        return found
+
+    @property
+    def seeds(self) -> range:
+        """Of every point."""
+        return range(self.base.first_seed, self.base.first_seed + self.base.seeds)
+
+    def cells(self) -> Iterator[tuple[tuple[int, ...], Cell]]:
+        """Place (the seed's last) and cell: first every point at the first seed, so that the picture is whole early."""
+        points = self.points
+        for number, seed in enumerate(self.seeds):
+            for place, simulation in points.items():
+                yield (*place, number), (simulation, seed)
+
+    @property
+    def all_axes(self) -> dict[str, Sequence[Any]]:
+        """The axes, and the seeds as the last."""
+        return {**self.axes, "seed": list(self.seeds)}
+
+
+def parse(
+    kind: type[Simulation], arguments: Sequence[str], single: Callable[[Sequence[str]], Any]
+) -> tuple[Any, dict[str, tuple[Any, ...]]]:
+    """What a command line says, when some flags have several values.
+
+    Args:
+        kind: of simulation.
+        arguments: words.
+        single: reads a command line in which every flag has one value; its result has `.settings`.
+
+    Returns:
+        What `single` makes of the first value of each flag, and the values of those that have several.
+    """
+    words = [word for argument in arguments for word in _spread(argument)]
+    chunks = _flags(words)
+    fields = {field.name: field for field in dataclasses.fields(kind) if field.name not in ("seeds", "first_seed")}
+    several: dict[str, list[list[str]]] = {}
+    for i, (flag, values) in enumerate(chunks):
+        field = fields.get(flag.lstrip("-").replace("-", "_"))
+        if field is None or not flag.startswith("--"):
+            continue
+        choices = _split(values) if _is_list(field.type) else [[value] for value in values]
+        if len(choices) > 1:
+            several[field.name] = choices
+            chunks[i] = (flag, choices[0])
+    first = [word for flag, values in chunks for word in (flag, *values) if word]
+    options = single(first)
+    axes = {}
+    for name, choices in several.items():
+        flag = next(f for f, _ in chunks if f.lstrip("-").replace("-", "_") == name)
+        chosen = [getattr(single([*first, flag, *choice]).settings, name) for choice in choices[1:]]
+        axes[name] = (getattr(options.settings, name), *chosen)
+    return options, axes
+
+
+def _flags(words: Sequence[str]) -> list[tuple[str, list[str]]]:
+    chunks: list[tuple[str, list[str]]] = [("", [])]
+    for word in words:
+        if word.startswith("--"):
+            flag, equals, value = word.partition("=")
+            chunks.append((flag, [value] if equals else []))
+        else:
+            chunks[-1][1].append(word)
+    return chunks
+
+
+def _split(values: Sequence[str]) -> list[list[str]]:
+    groups: list[list[str]] = [[]]
+    for value in values:
+        if value == "/":
+            groups.append([])
+        else:
+            groups[-1].append(value)
+    return groups
+
+
+def _is_list(annotation: Any) -> bool:
+    return getattr(annotation, "__origin__", None) is tuple
+
+
+def _spread(word: str) -> list[str]:
+    """`0:0.5:3` as 0, 0.25, 0.5.
+
+    Twelve digits are kept: 0.15, not 0.15000000000000002, so that a value is the same however it was asked for.
+    """
+    found = _RANGE.fullmatch(word)
+    if found is None:
+        return [word]
+    low, high, count = float(found[1]), float(found[2]), checks.integer(word, int(found[3]), minimum=1)
+    if found[4] and not (low > 0 and high > 0):
+        checks.fail(word, "positive ends", f"{low:g} and {high:g}", "a range with equal ratios has no zero")
+    values = np.geomspace(low, high, count) if found[4] else np.linspace(low, high, count)
+    rounded = [float(f"{value:.12g}") for value in values]
+    return [str(int(value)) if value.is_integer() and math.fabs(value) < 1e15 else repr(value) for value in rounded]

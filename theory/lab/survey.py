@@ -1,0 +1,157 @@
+"""The claims over a sweep: every point of the grid judged, all in one table, and drawn as a map of verdicts."""
+
+import itertools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from theory import checks
+from theory.lab import figure
+from theory.lab.sweep import Sweep
+from theory.verdict import Status, Verdicts, combine
+
+SHADES = {
+    Status.HOLDS: "#0072B2",
+    Status.VIOLATED: "#D55E00",
+    Status.INCONCLUSIVE: "#F0E442",
+    Status.OUT_OF_SCOPE: "#BBBBBB",
+    Status.VACUOUS: "#EEEEEE",
+}
+"""Okabe & Ito's blue, vermilion and yellow, and two greys."""
+
+MOST_PANELS = 9
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a sweep says about the claims.
+
+    Attributes:
+        sweep: it.
+        verdicts: of all points, judged together (Holm over the random rows of the whole sweep).
+        places: in the grid, of each verdict.
+        unjudged: place -> why its results could not be judged.
+    """
+
+    sweep: Sweep
+    verdicts: Verdicts
+    places: Sequence[tuple[int, ...]]
+    unjudged: Mapping[tuple[int, ...], str]
+
+    @property
+    def statuses(self) -> Any:
+        """A status for each claim and point, "" where there is none: an `xarray.DataArray` of strings."""
+        import xarray
+
+        from theory.lab.table import labels
+
+        axes = self.sweep.grid.axes
+        ids = list(dict.fromkeys(verdict.claim.id for verdict in self.verdicts))
+        found: dict[tuple[str, tuple[int, ...]], list[Status]] = {}
+        for verdict, status, place in zip(self.verdicts, self.verdicts.statuses(), self.places, strict=True):
+            found.setdefault((verdict.claim.id, place), []).append(status)
+        values = np.full((len(ids), *map(len, axes.values())), "", dtype="<U12")
+        for (id, place), statuses in found.items():
+            values[(ids.index(id), *place)] = str(combine(statuses))
+        coordinates = {"claim": ids, **{name: labels(entries) for name, entries in axes.items()}}
+        return xarray.DataArray(values, coordinates, ["claim", *axes])
+
+
+def survey(sweep: Sweep) -> Survey:
+    """Judge every point that has results."""
+    verdicts, places, unjudged = Verdicts(), [], {}
+    for place, simulation, results in sweep.points():
+        if results is None:
+            unjudged[place] = "no results"
+            continue
+        try:
+            found = simulation.verdicts(results)
+        except checks.InvalidInput as error:  # too few seeds for an exponent, say
+            unjudged[place] = str(error)
+            continue
+        for verdict in found:
+            verdicts.append(verdict)
+            places.append(place)
+    return Survey(sweep, verdicts, places, unjudged)
+
+
+@figure.style()
+def draw(found: Survey) -> Any:
+    """A panel for each claim whose verdict varies: the axis with the most values to the right, the others upwards.
+
+    Raises:
+        InvalidInput: no axes, or nothing was judged.
+    """
+    axes = found.sweep.grid.axes
+    if not axes or not found.verdicts:
+        checks.fail("sweep", "several values of a setting, and verdicts", "none", "draw the simulation's own figure")
+    statuses = found.statuses
+    along = max(axes, key=lambda name: len(axes[name]))
+    others = [name for name in axes if name != along]
+    alike = {id: len(np.unique(statuses.sel(claim=id))) == 1 for id in statuses.claim.values}
+    shown = [id for id in alike if not alike[id]][:MOST_PANELS] or list(alike)[:1]
+    rows = list(itertools.product(*(axes[name] for name in others)))
+    columns = min(3, len(shown))
+    lines = math.ceil(len(shown) / columns)
+    aspect = float(np.clip(0.3 + 0.06 * len(rows), 0.45, 1.2))
+    fig, panels = figure.subplots(lines, columns, aspect=aspect, squeeze=False, sharey=True)
+    for panel in panels.flat[len(shown) :]:
+        panel.set_visible(False)
+    for panel, id in zip(panels.flat, shown, strict=False):
+        values = statuses.sel(claim=id).transpose(*others, along).values.reshape(len(rows), len(axes[along]))
+        _paint(panel, values)
+        panel.set_title(id)
+        panel.set_xticks(*_ticks([_words(value) for value in axes[along]]), rotation=45)
+        panel.set_yticks(*_ticks([", ".join(map(_words, row)) for row in rows]))
+    fig.supxlabel(along, size="small")
+    fig.supylabel(", ".join(others), size="small")
+    _legend(fig, {str(status) for status in np.unique(statuses)})
+    seeds = len(found.sweep.grid.seeds)
+    words = [found.sweep.grid.base.name, f"{seeds} seed{'s' * (seeds > 1)} at each point"]
+    words += [f"{len(alike) - len(shown)} more claims have one verdict everywhere"] * (len(alike) > len(shown))
+    fig.suptitle("; ".join(words), size="small")
+    return fig
+
+
+def record(found: Survey) -> dict[str, Any]:
+    """Axes, and for each claim its statuses in the order of the points, for the figure's JSON file."""
+    axes = {name: json.loads(json.dumps(list(values), default=str)) for name, values in found.sweep.grid.axes.items()}
+    statuses = found.statuses
+    return {
+        "axes": axes,
+        "statuses": {str(id): statuses.sel(claim=id).values.ravel().tolist() for id in statuses.claim.values},
+        "unjudged": {str(place): why for place, why in found.unjudged.items()},
+    }
+
+
+def _paint(panel: Any, values: np.ndarray) -> None:
+    from matplotlib.colors import ListedColormap
+
+    codes = np.full(values.shape, np.nan)
+    for number, status in enumerate(SHADES):
+        codes[values == status] = number
+    panel.pcolormesh(codes, cmap=ListedColormap(list(SHADES.values())), vmin=-0.5, vmax=len(SHADES) - 0.5,
+                     edgecolors="white", linewidth=0.3)  # fmt: skip
+    row, column = np.nonzero(values == Status.VIOLATED)
+    panel.plot(column + 0.5, row + 0.5, "x", color="white", markersize=3, linestyle="none")  # visible without colour
+    panel.spines[:].set_visible(False)
+
+
+def _legend(fig: Any, present: set[str]) -> None:
+    from matplotlib.patches import Patch
+
+    handles = [Patch(color=shade, label=str(status)) for status, shade in SHADES.items() if status in present]
+    fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+
+
+def _ticks(words: list[str]) -> tuple[np.ndarray, list[str]]:
+    every = math.ceil(len(words) / 12)
+    return np.arange(len(words))[::every] + 0.5, words[::every]
+
+
+def _words(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
