@@ -22,7 +22,8 @@ from theory import activations, checks, clusterable, covariance, datasets, label
 from theory.claim import Claim, symbols
 from theory.estimate import Estimate
 from theory.lab import figure
-from theory.lab.simulation import Simulation, main
+from theory.lab.command import main
+from theory.lab.simulation import Simulation
 from theory.networks import TwoLayer
 from theory.papers.pleiss2020 import link
 from theory.verdict import Verdicts

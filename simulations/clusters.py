@@ -23,7 +23,8 @@ from theory import checks, clusterable, label_noise
 from theory.claim import Claim, symbols
 from theory.estimate import Estimate
 from theory.lab import figure
-from theory.lab.simulation import Simulation, main
+from theory.lab.command import main
+from theory.lab.simulation import Simulation
 from theory.papers.li2020 import perfect_clusters
 from theory.verdict import Verdicts
 

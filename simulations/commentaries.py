@@ -22,7 +22,7 @@ from simulations.commentary_training import CommentaryTraining
 from simulations.noisy_images import over_seeds
 from theory.claim import Claim, symbols
 from theory.lab import figure
-from theory.lab.simulation import main
+from theory.lab.command import main
 from theory.verdict import Verdicts
 
 TITLES = {

@@ -23,7 +23,7 @@ from theory import checks, clusterable, covariance, descent, label_noise
 from theory.claim import Claim, symbols
 from theory.estimate import Estimate
 from theory.lab import figure
-from theory.lab.simulation import main
+from theory.lab.command import main
 from theory.networks import TwoLayer
 from theory.papers.li2020 import certified, exact_recovery, nearby
 from theory.verdict import Verdicts

@@ -21,7 +21,7 @@ from simulations.noisy_images import RULE, TITLES, NoisyImages, ended, over_seed
 from theory import checks, descent
 from theory.claim import Claim, symbols
 from theory.lab import figure
-from theory.lab.simulation import main
+from theory.lab.command import main
 from theory.papers.li2020.overfitting import check_overfitting
 from theory.verdict import Verdicts
 

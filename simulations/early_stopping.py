@@ -20,7 +20,8 @@ from theory import activations, checks, descent, label_noise, networks, seeding
 from theory.claim import Claim, symbols
 from theory.estimate import Estimate
 from theory.lab import figure
-from theory.lab.simulation import Simulation, main
+from theory.lab.command import main
+from theory.lab.simulation import Simulation
 from theory.verdict import Verdicts
 
 _accuracy, _early, _steps = symbols("accuracy early steps")

@@ -21,7 +21,8 @@ from theory import checks, seeding
 from theory.entropy import Evaluations, Gaussian, entropy, evaluate, tensorization
 from theory.estimate import Estimate
 from theory.lab import figure
-from theory.lab.simulation import Simulation, main
+from theory.lab.command import main
+from theory.lab.simulation import Simulation
 from theory.papers.gat2020.claims import together
 from theory.papers.gat2020.exact_values import check_waves, measured
 from theory.papers.gat2020.log_sobolev import SOBOLEV, check_log_sobolev

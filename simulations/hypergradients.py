@@ -26,7 +26,8 @@ from theory.claim import Claim, symbols
 from theory.estimate import Estimate
 from theory.hypergradient import hypergradient, solvers
 from theory.lab import figure
-from theory.lab.simulation import Simulation, main
+from theory.lab.command import main
+from theory.lab.simulation import Simulation
 from theory.papers.raghu2021.certificate import check_certificate
 from theory.papers.raghu2021.logistic import Logistic
 from theory.papers.raghu2021.series import check_series

@@ -30,7 +30,8 @@ from theory import aum, checks, datasets, minibatch, seeding
 from theory.aum.training import perceptron
 from theory.claim import Claim, symbols
 from theory.lab import figure
-from theory.lab.simulation import Simulation, main
+from theory.lab.command import main
+from theory.lab.simulation import Simulation
 from theory.verdict import Verdicts
 
 Noise = Literal["uniform", "flip"]

@@ -31,7 +31,8 @@ from theory.claim import Claim, symbols
 from theory.entropy.regulariser import FunctionalEntropyRegulariser
 from theory.estimate import Estimate
 from theory.lab import figure
-from theory.lab.simulation import Simulation, main
+from theory.lab.command import main
+from theory.lab.simulation import Simulation
 from theory.modalities import TwoGaussians
 from theory.verdict import Verdicts
 

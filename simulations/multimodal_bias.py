@@ -22,7 +22,7 @@ from simulations.coloured_training import SIGNS, ColouredTraining, label, parsed
 from simulations.noisy_images import over_seeds
 from theory.claim import Claim, symbols
 from theory.lab import figure
-from theory.lab.simulation import main
+from theory.lab.command import main
 from theory.verdict import Verdicts
 
 _COLOURS = dict(zip(SIGNS, (figure.COLOURS[k] for k in (6, 1, 4, 0, 2)), strict=True))

@@ -24,7 +24,7 @@ from theory import outlier
 from theory.claim import Claim, symbols
 from theory.estimate import Estimate
 from theory.lab import figure
-from theory.lab.simulation import main
+from theory.lab.command import main
 from theory.papers.wang2021.distances import check_mean, check_range
 from theory.papers.wang2021.gaussian import check_global
 from theory.verdict import Verdicts

@@ -20,7 +20,8 @@ from theory import activations, checks, clusterable, descent, early_stopping, la
 from theory.claim import Claim, symbols
 from theory.estimate import Estimate
 from theory.lab import figure
-from theory.lab.simulation import Simulation, main
+from theory.lab.command import main
+from theory.lab.simulation import Simulation
 from theory.verdict import Verdicts
 
 _error, _bound, _half, _rate, _threshold = symbols("error bound half rate threshold")

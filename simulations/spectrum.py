@@ -21,7 +21,8 @@ from theory.claim import Claim, symbols
 from theory.covariance import empirical_kernel, jacobian
 from theory.estimate import Estimate
 from theory.lab import figure
-from theory.lab.simulation import Simulation, main
+from theory.lab.command import main
+from theory.lab.simulation import Simulation
 from theory.papers.li2020 import nearby
 from theory.verdict import Verdicts
 

@@ -16,7 +16,8 @@ import xarray
 
 from theory import activations, checks, two_points
 from theory.lab import figure
-from theory.lab.simulation import Simulation, main
+from theory.lab.command import main
+from theory.lab.simulation import Simulation
 from theory.papers.li2020 import overfitting
 from theory.verdict import Verdicts
 

@@ -108,6 +108,6 @@ def test_a_cluster_of_its_own(tmp_path: Path) -> None:
 def test_no_scheduler_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = time.monotonic()
     monkeypatch.setattr(engine, "PATIENCE", "1s")
-    with pytest.raises(InvalidInput, match="scheduler: expected one at tcp://127.0.0.1:9, got"):
+    with pytest.raises(InvalidInput, match=r"scheduler: expected one at tcp://127.0.0.1:9, got"):
         sweep(Draws(), AXES, store=tmp_path, engine="dask", scheduler="tcp://127.0.0.1:9")
     assert time.monotonic() - started < 30

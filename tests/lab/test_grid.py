@@ -8,8 +8,8 @@ from toys import Draws
 
 from theory.checks import InvalidInput
 from theory.lab import sweep_report
+from theory.lab.command import main
 from theory.lab.grid import Grid
-from theory.lab.simulation import main
 
 
 def test_the_product_of_the_axes_seed_by_seed() -> None:

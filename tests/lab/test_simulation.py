@@ -17,7 +17,8 @@ from simulations.two_points import TwoPoints
 from theory import checks
 from theory.claim import Claim, load_table, symbols
 from theory.lab import figure, report
-from theory.lab.simulation import Simulation, execute, main
+from theory.lab.command import main
+from theory.lab.simulation import Simulation, execute
 from theory.verdict import Status, Verdicts
 
 largest, height = symbols("largest height")

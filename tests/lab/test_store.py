@@ -90,7 +90,7 @@ def test_stores_of_newer_versions_are_refused(tmp_path: Path) -> None:
     newer = type("Draws", (Draws,), {"version": 3})
     stored(tmp_path / "a", simulation=newer())
     store.refuse_newer(newer())
-    with pytest.raises(InvalidInput, match="version 1 or older, got cells of version 3.*newer theorycheck"):
+    with pytest.raises(InvalidInput, match=r"version 1 or older, got cells of version 3.*newer theorycheck"):
         store.refuse_newer(Draws())
     (tmp_path / "a" / "store.json").write_text(json.dumps({"format": FORMAT + 1}))
     with pytest.raises(InvalidInput, match=f"expected format {FORMAT}, got {FORMAT + 1}.*newer theorycheck"):

@@ -80,7 +80,7 @@ def test_a_cell_that_kills_its_workers_fails_alone(tmp_path: Path) -> None:
 
 
 def test_no_space_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    from theory.lab.simulation import main
+    from theory.lab.command import main
 
     write, room = Store.write, [5]
 

@@ -126,7 +126,7 @@ class Nothing(Draws):
 
 
 def test_the_whole_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    from theory.lab.simulation import main
+    from theory.lab.command import main
 
     words = ["--scale", "0.5", "1", "2", "--size", "2", "5", "--seeds", "2", "--workers", "1"]
     places = ["--store", str(tmp_path / "store"), "--output", str(tmp_path / "figures")]

@@ -14,7 +14,8 @@ from simulations.corruption import Corruption
 from simulations.noisy_images import ended, stopped
 from theory.checks import InvalidInput
 from theory.convolutional import Convolutional
-from theory.lab.simulation import execute, main
+from theory.lab.command import main
+from theory.lab.simulation import execute
 from theory.verdict import Status
 
 TINY = {"train_size": 60, "validation_size": 40, "test_size": 50, "clusters_per_class": 2, "width": 40, "steps": 60}

@@ -1,0 +1,42 @@
+"""The claims over a grid: which verdict where, judged as one table, and the map of it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toys import Draws
+
+from theory.checks import InvalidInput
+from theory.lab.survey import draw, record, survey
+from theory.lab.sweep import sweep
+from theory.verdict import Status
+
+
+def test_statuses_stand_where_they_belong(tmp_path: Path) -> None:
+    found = survey(sweep(Draws(seeds=3), {"scale": (0.5, 1.0, 30.0), "size": (2, 4)}, store=tmp_path, workers=1))
+    statuses = found.statuses
+    assert statuses.dims == ("claim", "scale", "size") and statuses.claim.values.tolist() == ["draws.bounded"]
+    assert (statuses.sel(scale=[0.5, 1.0]) == "holds").all() and (statuses.sel(scale=30.0) == "violated").all()
+    assert found.verdicts.counts()["violated"] == 2 and not found.unjudged
+    assert record(found)["statuses"]["draws.bounded"] == ["holds"] * 4 + ["violated"] * 2
+    assert record(found)["axes"] == {"scale": [0.5, 1.0, 30.0], "size": [2, 4]}
+
+
+def test_points_without_results_are_named(tmp_path: Path) -> None:
+    found = survey(sweep(Draws(seeds=2, failing=1), {"scale": (1.0, 2.0)}, store=tmp_path, workers=1))
+    assert list(found.unjudged) == [(0,), (1,)] and "seeds: expected two" in found.unjudged[(0,)]
+    assert not found.verdicts
+    with pytest.raises(InvalidInput, match="verdicts"):
+        draw(found)
+
+
+def test_the_map(tmp_path: Path) -> None:
+    axes = {"scale": tuple(np.linspace(0.5, 3, 8)), "size": (2, 4), "kind": ("a", "b")}
+    fig = draw(survey(sweep(Draws(seeds=2), axes, store=tmp_path, workers=1)))
+    (panel,) = [axis for axis in fig.axes if axis.get_visible()]
+    (mesh,) = panel.collections
+    codes = np.asarray(mesh.get_array()).reshape(4, 8)
+    assert (codes[:, 0] == list(Status).index(Status.HOLDS)).all()
+    assert (codes[:, -1] == list(Status).index(Status.VIOLATED)).all()
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["2, a", "2, b", "4, a", "4, b"]
+    assert "2 seeds at each point" in fig.get_suptitle()
