@@ -17,14 +17,14 @@ def test_costs_scale_with_the_operations(tmp_path: Path, monkeypatch: pytest.Mon
 
     def trial(cell, patience):
         seen.append(cell)
-        return Trial(cell, seconds=2.0, idle_bytes=100, peak_bytes=100 + 8 * 10**2, stored_bytes=50)
+        return Trial(cell, seconds=2.0, peak_bytes=1000, stored_bytes=50)
 
     monkeypatch.setattr(plans, "_trial", trial)
     found = plan(Grid(Draws(seeds=2), {"size": (100, 10, 50)}), Store(tmp_path), workers=4)
     assert seen == [(Draws(seeds=2, size=10), 0)]  # the cheapest
     assert (found.cells, found.missing, found.scaled) == (6, 6, True)
     assert found.seconds == pytest.approx(2.0 * 2 * (100 + 10 + 50) / 10 / 4)
-    assert found.bytes == pytest.approx(4 * (100 + 8 * 100**2)) and found.stored_bytes == 300
+    assert found.bytes == pytest.approx(4 * (1000 + 8 * 100**2 - 8 * 10**2)) and found.stored_bytes == 300
 
 
 def test_a_real_trial_is_near_what_the_sweep_takes(tmp_path: Path) -> None:
@@ -47,7 +47,8 @@ def test_a_real_trial_is_near_what_the_sweep_takes(tmp_path: Path) -> None:
 def test_trials_that_fail_or_never_end(tmp_path: Path) -> None:
     store = Store(tmp_path)
     grid = Grid(Draws(failing=0), {})
-    assert "ArithmeticError" in plan(grid, store).error and "the trial cell failed" in lines(plan(grid, store), grid)[1]
+    failed = plan(grid, store)
+    assert "ArithmeticError" in failed.error and "the trial cell failed" in lines(failed, grid)[1]
     endless = Grid(Draws(delay=100.0), {"scale": (1.0, 2.0)})
     found = plan(endless, store, workers=2, patience=1.0)
     assert found.trial is None and found.seconds == pytest.approx(2.0)  # 4 cells of at least a second on 2 workers
@@ -55,7 +56,7 @@ def test_trials_that_fail_or_never_end(tmp_path: Path) -> None:
 
 
 def test_more_memory_than_there_is_is_said() -> None:
-    trial = Trial((Draws(), 0), 0.01, 10, 20, 30)
+    trial = Trial((Draws(), 0), 0.01, 20, 30)
     found = Plan(8, 8, 2, trial, True, 100_000.0, 3e9, 240.0)
     said = " ".join(lines(found, Grid(Draws(), {}), available=1e9))
     assert "memory: 3 GB on 2 workers; more than the 1 GB that are free" in said

@@ -1,7 +1,7 @@
 """What a sweep will take, before it starts: cells, time, memory and disk, from one cell run by way of trial.
 
 A simulation that knows its cost (`Simulation.cost`) lets the trial stand for every other cell: time in proportion to
-its operations, memory to its bytes. The others' cells are taken to cost what the trial did, and the plan says so.
+its operations, memory by its bytes. The others' cells are taken to cost what the trial did, and the plan says so.
 """
 
 import time
@@ -25,14 +25,12 @@ class Trial:
     Attributes:
         cell: which.
         seconds: on one thread, without imports and compilation where it was short enough to be run twice.
-        idle_bytes: memory of the process before it ran.
-        peak_bytes: the most that it held.
+        peak_bytes: the most memory that the process held, its libraries included.
         stored_bytes: size of the cell's file.
     """
 
     cell: Cell
     seconds: float
-    idle_bytes: int
     peak_bytes: int
     stored_bytes: int
 
@@ -91,8 +89,8 @@ def plan(grid: Grid, store: Store, workers: int | None = None, patience: float =
     if isinstance(trial, str):
         return Plan(len(cells), len(missing), workers, None, scaled, 0.0, None, None, trial)
     seconds = trial.seconds * sum(operations) / min(operations) / workers
-    largest = max(_cost(cell)[1] for cell in missing) / _cost(cheapest)[1]
-    held = workers * (trial.idle_bytes + (trial.peak_bytes - trial.idle_bytes) * max(1.0, largest))
+    more = max(_cost(cell)[1] for cell in missing) - _cost(cheapest)[1]
+    held = workers * (trial.peak_bytes + max(0.0, more))
     stored = trial.stored_bytes * len(missing)
     return Plan(len(cells), len(missing), workers, trial, scaled, seconds, held, stored)
 
@@ -115,16 +113,15 @@ def _trial(cell: Cell, patience: float) -> Trial | str | None:
 
     pool = ProcessPoolExecutor(1, env=engine.SINGLE)  # a process of its own: its peak of memory is this cell's
     try:
-        seconds, idle, peak, content, error = pool.submit(_measure, cell, patience / 4).result(timeout=patience)
+        seconds, peak, content, error = pool.submit(_measure, cell, patience / 4).result(timeout=patience)
     except TimeoutError:
         return None
     finally:
         pool.shutdown(wait=True, kill_workers=True)
-    return error if content is None else Trial(cell, seconds, idle, peak, len(content))
+    return error if content is None else Trial(cell, seconds, peak, len(content))
 
 
-def _measure(cell: Cell, short: float) -> tuple[float, int, int, bytes | None, str]:
-    idle = engine.peak_bytes()
+def _measure(cell: Cell, short: float) -> tuple[float, int, bytes | None, str]:
     content, error, seconds = None, "", 0.0
     for _ in range(2):  # the first time compiles, and imports what it needs
         started = time.perf_counter()
@@ -135,7 +132,7 @@ def _measure(cell: Cell, short: float) -> tuple[float, int, int, bytes | None, s
             break
     if content is not None:
         seconds = unpack(content).made["seconds"]
-    return seconds, idle, engine.peak_bytes(), content, error
+    return seconds, engine.peak_bytes(), content, error
 
 
 def lines(found: Plan, grid: Grid, available: float | None = None) -> Sequence[str]:

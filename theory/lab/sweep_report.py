@@ -59,7 +59,7 @@ def run(
 
         options = {"store": store, "engine": engine, "workers": workers, "scheduler": scheduler}
         done = sweep(grid.base, grid.axes, progress=progress, **options)  # type: ignore[arg-type]
-    _tell(done, store, console)
+    _tell(done, console)
     status = _judge(done, output, console) if done.records else 0
     if done.report.interrupted:
         console.print("interrupted: what was finished is stored; the same command goes on from there")
@@ -86,8 +86,8 @@ def dry_run(grid: Grid, store: Path, workers: int | None = None) -> int:
     return 2 if found.error else 0
 
 
-def _tell(done: Sweep, store: Path, console: Console) -> None:
-    said = done.report
+def _tell(done: Sweep, console: Console) -> None:
+    said, store = done.report, done.store.folder
     parts = [f"{said.computed} computed", f"{said.found} found"]
     parts += [f"{len(said.failed)} failed"] * bool(said.failed)
     parts += [f"{said.unwritten} not stored"] * bool(said.unwritten)
@@ -120,9 +120,8 @@ def _judge(done: Sweep, output: Path, console: Console) -> int:
     except OSError as error:
         console.print(f"[bold red]some files were not written[/]: {error}; free some space, or choose another --output")
         return 2
-    console.print(
-        f"-> {', '.join(map(str, files))}; the table: theory sweeps export {done.grid.base.name} FILE", highlight=False
-    )
+    table = f"theory sweeps export {done.grid.base.name} FILE --store {done.store.folder}"
+    console.print(f"-> {', '.join(map(str, files))}; the table: {table}", highlight=False)
     return status
 
 
