@@ -113,9 +113,9 @@ class Expansion:
     def __init__(self, loss: Loss, w: Flat, phi: Flat, name: str = "loss") -> None:
         self.loss, self.w, self.phi, self.name = loss, w, phi, name
         self.products = 0
-        self._at = w.vector.detach().requires_grad_()
+        self._at, self._at_phi = (flat.vector.detach().requires_grad_() for flat in (w, phi))
         with torch.enable_grad():
-            value = self.scalar(self._at, phi.vector)
+            value = self.scalar(self._at, self._at_phi)
             # one backward pass through a kept graph costs a tenth less than through torch.func's record of it
             self._recorded = torch.autograd.grad(value, self._at, create_graph=True, materialize_grads=True)[0]
         self.value, self.gradient = value.detach(), self._recorded.detach()
@@ -124,14 +124,16 @@ class Expansion:
     def hessian(self, vectors: Tensor) -> Tensor:
         """H times a vector (p,) or each of the rows (q, p)."""
         self.products += 1 if vectors.ndim == 1 else len(vectors)
-        if not self._recorded.requires_grad:  # the loss is linear in w
-            return torch.zeros_like(vectors)
         if vectors.ndim > 1 and len(vectors) > 1:
             return pulled(self._pull_rows, vectors)
-        found: Tensor = torch.autograd.grad(
-            self._recorded, self._at, vectors.reshape(-1), retain_graph=True, materialize_grads=True
-        )[0]
-        return found.reshape(vectors.shape)
+        return self._back(self._at, vectors.reshape(-1)).reshape(vectors.shape)
+
+    def _back(self, at: Tensor, vector: Tensor) -> Tensor:
+        """One pass through the record of the gradient."""
+        if not self._recorded.requires_grad:  # the loss is linear in w
+            return torch.zeros_like(at)
+        found: Tensor = torch.autograd.grad(self._recorded, at, vector, retain_graph=True, materialize_grads=True)[0]
+        return found
 
     @cached_property
     def _pull_rows(self) -> Callable:
@@ -141,7 +143,9 @@ class Expansion:
 
     def mixed_adjoint(self, vectors: Tensor) -> Tensor:
         """B^T times a vector (p,) or each of the rows (q, p), (m,) or (q, m)."""
-        return pulled(self._pull_phi, vectors)
+        if vectors.ndim > 1 and len(vectors) > 1:
+            return pulled(self._pull_phi, vectors)
+        return self._back(self._at_phi, vectors.reshape(-1)).reshape(*vectors.shape[:-1], -1)
 
     def mixed(self, vectors: Tensor) -> Tensor:
         """B times a vector (m,) or each of the rows (q, m), (p,) or (q, p)."""

@@ -9,6 +9,7 @@ from benchmarks.hypergradient import DENSE, FUNC, JAX, TORCHOPT
 from benchmarks.kernel_matrix import DTYPES, SMOOTH, TANGENTS
 from benchmarks.margin import MAXIMUM
 from benchmarks.million import ROWS
+from benchmarks.sweeps import LOOP as SWEEP_LOOP
 
 TORCH = ("torch closed form", "torch closed form, chunks")
 Kind = Literal["ratio", "share of the peak", "megabytes"]
@@ -81,6 +82,8 @@ TARGETS = (
     Target("GD step, share of the multiply-add peak", "descent", (OURS,), None, "70%", "share of the peak"),
     Target("64 runs against a loop of autograd", "ensemble", ("loop of autograd + SGD",), 4, "8x"),
     Target("64 runs against torch.func vmap", "ensemble", ("torch.func vmap",), 5, "10x"),
+    Target("sweep of small runs, ReLU, against a loop of autograd", "sweep, relu, float64", (SWEEP_LOOP,), 4, "8x"),
+    Target("sweep of small runs, softplus, likewise", "sweep, softplus, float64", (SWEEP_LOOP,), None, "-"),
     Target("hypergradient against the best correct peer", "hypergradient", (TORCHOPT, FUNC), 10, "25x"),
     Target("hypergradient, logistic, 2,000 weights", "hypergradient, logistic", (TORCHOPT, JAX, DENSE, FUNC), 1, "-"),
     Target("singular values against svdvals(J)", "singular values relu float64", ("svdvals(J)",), 100, "200x"),

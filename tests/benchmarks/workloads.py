@@ -2,10 +2,10 @@
 
 import re
 
-from benchmarks import entropy, gradient_descent, hypergradient, kernel_matrix, margin, million, spectra, widths
+from benchmarks import entropy, gradient_descent, hypergradient, kernel_matrix, margin, million, spectra, sweeps, widths
 from benchmarks.harness import Workload
 
-PARTS = (kernel_matrix, gradient_descent, spectra, margin, entropy, hypergradient, million, widths)
+PARTS = (kernel_matrix, gradient_descent, sweeps, spectra, margin, entropy, hypergradient, million, widths)
 
 
 def workloads(tiny: bool) -> list[Workload]:
