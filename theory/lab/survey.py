@@ -24,6 +24,7 @@ SHADES = {
 """Okabe & Ito's blue, vermilion and yellow, and two greys."""
 
 MOST_PANELS = 9
+EMPTY = "no results"
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def survey(sweep: Sweep) -> Survey:
     verdicts, places, unjudged = Verdicts(), [], {}
     for place, simulation, results in sweep.points():
         if results is None:
-            unjudged[place] = "no results"
+            unjudged[place] = EMPTY
             continue
         try:
             found = simulation.verdicts(results)

@@ -106,7 +106,8 @@ def _tell(done: Sweep, console: Console) -> None:
 
 def _judge(done: Sweep, output: Path, console: Console) -> int:
     found = survey.survey(done)
-    for place, why in list(found.unjudged.items())[:SHOWN]:
+    refused = {place: why for place, why in found.unjudged.items() if why != survey.EMPTY}
+    for place, why in list(refused.items())[:SHOWN]:
         swept = ", ".join(f"{n}={v[i]}" for (n, v), i in zip(done.grid.axes.items(), place, strict=True))
         console.print(f"not judged: {escape(swept)}: {escape(why)}", highlight=False)
     if found.verdicts and done.grid.axes:
