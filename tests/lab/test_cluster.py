@@ -9,13 +9,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import dask
 import pytest
 from distributed import Client
 from toys import Draws, image
 
 from theory.checks import InvalidInput
 from theory.lab import engine
-from theory.lab.sweep import sweep
+from theory.lab.sweep import Report, sweep
 
 TESTS = Path(__file__).resolve().parents[1]
 AXES = {"scale": (1.0, 2.0), "size": (2, 3, 4)}
@@ -103,6 +104,23 @@ def test_a_gpu_cell_goes_to_the_worker_that_has_one(cluster: Cluster, tmp_path: 
 def test_a_cluster_of_its_own(tmp_path: Path) -> None:
     own = sweep(Draws(seeds=1), AXES, store=tmp_path / "own", engine="dask", workers=1)
     assert own.report.computed == 6 and image(own.table) == calm(tmp_path / "near", Draws(seeds=1))
+
+
+def test_a_scheduler_that_is_gone(tmp_path: Path) -> None:
+    own = Cluster(tmp_path)
+    own.work()
+
+    def kill(report: Report, left: int) -> None:
+        if left <= 20 and own.programs[0].poll() is None:
+            own.programs[0].kill()
+
+    simulation = Draws(seeds=5, delay=0.1)
+    with dask.config.set({"distributed.comm.timeouts.connect": "2s"}):
+        lost = sweep(simulation, AXES, store=tmp_path / "s", engine="dask", scheduler=own.address, progress=kill)
+    own.stop()
+    assert isinstance(lost.report.trouble, ConnectionError) and not lost.report.finished and lost.report.computed >= 10
+    again = sweep(simulation, AXES, store=tmp_path / "s", workers=1)
+    assert again.report.found == lost.report.computed and image(again.table) == calm(tmp_path / "near", simulation)
 
 
 def test_no_scheduler_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,7 +109,7 @@ def test_no_space_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
         disk.setattr(Store, "write", full)
         assert main(Draws, [*words, "--output", str(tmp_path / "figures")]) == 2
     out = " ".join(capsys.readouterr().out.split())
-    assert "No space left on device; free some space" in out and "5 computed" in out and "1 not stored" in out
+    assert "No space left on device; mend that" in out and "5 computed" in out and "1 not stored" in out
     assert len(cells(tmp_path / "store")) == 5
     again = sweep(Draws(seeds=2), AXES, store=tmp_path / "store", workers=1)
     assert (again.report.found, again.report.computed) == (5, 7)

@@ -3,6 +3,7 @@
 Every engine is a `concurrent.futures.Executor`, so a sweep needs to know no more about it.
 """
 
+import math
 import os
 import platform
 import resource
@@ -228,6 +229,7 @@ class _Dask(Pool):
         except (OSError, ValueError) as error:
             remedy = "is `dask scheduler` running there, and can this machine reach it?"
             raise checks.InvalidInput(f"scheduler: expected one at {scheduler}, got {error}; {remedy}") from error
+        self._size, self._counted = 1, -math.inf
         self._executors = {
             False: self._client.get_executor(pure=False),
             True: self._client.get_executor(pure=False, resources={"GPU": 1}),
@@ -235,7 +237,9 @@ class _Dask(Pool):
 
     @property
     def size(self) -> int:  # type: ignore[override]
-        return max(1, sum(self._client.nthreads().values()))
+        if time.monotonic() - self._counted > 5:  # workers come and go; asking costs a round trip
+            self._size, self._counted = max(1, sum(self._client.nthreads().values())), time.monotonic()
+        return self._size
 
     def submit(self, cells: Sequence[Cell]) -> "Future[list[Result]]":
         gpu = on_gpu(cells) and self._cluster is None  # workers of this machine share its GPUs

@@ -44,7 +44,7 @@ class Report:
         failed: cells that raised, with the error in one line; the traceback is in the store.
         damaged: files that were not what was written, and why; they were computed again.
         unwritten: cells that were computed and could not be stored.
-        trouble: why not; None if all were.
+        trouble: why the sweep ended early: a full disk, a scheduler that is gone; None if it did not.
         interrupted: by Ctrl-C.
         seconds: spent.
     """
@@ -189,6 +189,9 @@ def run(cells: Sequence[Cell], store: Store, pool: Pool, progress: Progress | No
         report.interrupted = True
         work.save_what_is_done()
         pool.close(at_once=True)
+    except OSError as error:  # the pool's; those of the store are kept in the report
+        report.trouble = ConnectionError(f"the scheduler is gone ({error})")
+        work.save_what_is_done()
     work.write_the_rest()
     report.seconds = time.perf_counter() - started
     return report
@@ -233,7 +236,7 @@ class _Work:
             except OSError as error:
                 trouble = error
                 self._report.unwritten += 1
-        if self._unwritten:
+        if self._unwritten:  # then what was in the way may be gone
             self._report.trouble = trouble
 
     def _launch(self) -> None:
@@ -281,7 +284,7 @@ class _Work:
 
     def _died(self, batches: list[list[Cell]], error: BaseException) -> None:
         if isinstance(error, CancelledError) and not self._pool.alive():
-            raise ConnectionError("the scheduler is gone; start it again and repeat the command")
+            raise ConnectionError("it does not answer")
         if len(batches) == len(batches[0]) == 1:
             cell = batches[0][0]
             self._deaths[self._store.path(cell)] += 1

@@ -65,7 +65,9 @@ def run(
         console.print("interrupted: what was finished is stored; the same command goes on from there")
         return 130
     if done.report.trouble:
-        console.print(f"[bold red]not stored[/]: {done.report.trouble}; free some space and repeat the command")
+        console.print(
+            f"[bold red]stopped[/]: {done.report.trouble}; mend that, and the same command goes on from there"
+        )
     return status if (done.report.finished and status != 0) or status == 2 else 0 if done.report.finished else 2
 
 
