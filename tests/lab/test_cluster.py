@@ -16,7 +16,8 @@ from toys import Draws, image
 
 from theory.checks import InvalidInput
 from theory.lab import engine
-from theory.lab.sweep import Report, sweep
+from theory.lab.running import Report
+from theory.lab.sweep import sweep
 
 TESTS = Path(__file__).resolve().parents[1]
 AXES = {"scale": (1.0, 2.0), "size": (2, 3, 4)}

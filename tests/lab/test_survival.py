@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from toys import Draws, image
 
+from theory.lab.running import DEATHS
 from theory.lab.store import Store
-from theory.lab.sweep import DEATHS, Sweep, sweep
+from theory.lab.sweep import Sweep, sweep
 
 TESTS = Path(__file__).resolve().parents[1]
 AXES = {"scale": (1.0, 2.0), "size": (2, 3, 4)}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ import xarray
 from toys import Draws, image
 
 from simulations.recovery import Recovery
-from theory.lab import engine
-from theory.lab import sweep as sweeps
+from theory.checks import InvalidInput
+from theory.lab import engine, frontier, running
+from theory.lab.grid import Grid
+from theory.lab.running import Report
 from theory.lab.store import Store
-from theory.lab.sweep import Report, sweep
+from theory.lab.sweep import fetch, sweep
 
 AXES = {"scale": (1.0, 2.0), "size": (2, 3)}
 
@@ -51,15 +54,15 @@ def test_workers_order_and_groups_do_not_show(tmp_path: Path, monkeypatch: pytes
     axes = {"noise_rate": (0.0, 0.2, 0.6), "width": (32, 64)}
     tables = []
     for number, (workers, together, backwards) in enumerate([(1, 1, False), (1, 64, True), (2, 2, False)]):
-        monkeypatch.setattr(sweeps, "TOGETHER", {False: together, True: together})
-        monkeypatch.setattr(sweeps, "_batches", batches(backwards))
+        monkeypatch.setattr(running, "TOGETHER", {False: together, True: together})
+        monkeypatch.setattr(running, "_batches", batches(backwards))
         tables.append(sweep(small, axes, store=tmp_path / str(number), workers=workers).table)
     assert (tables[0].cell_status == "done").all() and tables[0].error.std() > 0
     assert image(tables[0]) == image(tables[1]) == image(tables[2])
 
 
 def batches(backwards: bool):
-    original = sweeps._batches
+    original = running._batches
     original = getattr(original, "original", original)
 
     def chosen(cells, workers):
@@ -115,6 +118,36 @@ def test_overhead_of_a_cell(tmp_path: Path) -> None:
         seconds.append((time.perf_counter() - started) / done.report.wanted)
     print(f"{1e3 * min(seconds):.2f} ms a cell")
     assert done.report.computed == 200 and min(seconds) < 0.01
+
+
+@pytest.mark.slow
+def test_two_workers_are_not_slower_than_one(tmp_path: Path) -> None:
+    """On two cores: threads that fought over them would show here. Starting the workers is counted."""
+    simulation = Recovery(seeds=32)
+    seconds = [
+        sweep(simulation, {}, store=tmp_path / str(workers), workers=workers).report.seconds for workers in (1, 2)
+    ]
+    print(f"32 cells: {seconds[0]:.1f} s with one worker, {seconds[1]:.1f} s with two")
+    assert seconds[1] < seconds[0]
+
+
+def test_fetching_cells_for_a_search(tmp_path: Path) -> None:
+    cells = [(Draws(scale=2.0), 1), (Draws(failing=0), 0), (Draws(scale=2.0), 0)]
+    first, failed, other = fetch(cells, store=tmp_path, workers=1)
+    xarray.testing.assert_identical(first, Draws(scale=2.0).run(1))
+    xarray.testing.assert_identical(other, Draws(scale=2.0).run(0))
+    assert isinstance(failed, RuntimeError) and "seed 0 is no good" in str(failed)
+    assert sweep(Draws(scale=2.0, seeds=2), {}, store=tmp_path, workers=1).report.found == 2
+    (tmp_path / "store.json").write_text('{"format": 99}')
+    with pytest.raises(InvalidInput, match="newer"):
+        fetch(cells, store=tmp_path, workers=1)
+
+
+def test_a_frontier_and_a_sweep_share_their_cells(tmp_path: Path) -> None:
+    grid = Grid(Draws(seeds=12), {"scale": tuple(0.1 * i for i in range(1, 20))})
+    found = frontier.trace(grid, lambda cell: bool(cell.draw[0] < 0.5), partial(fetch, store=tmp_path, workers=1))
+    assert 0 < found.runs < found.runs_of_grid
+    assert sweep(grid.base, grid.axes, store=tmp_path, workers=1).report.found == found.runs
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,8 +10,9 @@ from toys import Draws, image
 
 from theory.checks import InvalidInput
 from theory.lab.grid import Grid
+from theory.lab.running import Report
 from theory.lab.store import Damaged, Record, Store, pack, unpack
-from theory.lab.sweep import Report, Sweep
+from theory.lab.sweep import Sweep
 from theory.lab.table import assemble, everything
 
 

@@ -15,9 +15,10 @@ from theory.lab import figure, report, survey
 from theory.lab import plan as plans
 from theory.lab.engine import Engine
 from theory.lab.grid import Grid
+from theory.lab.running import Report
 from theory.lab.simulation import versions
 from theory.lab.store import Store, settings_of
-from theory.lab.sweep import Report, Sweep, sweep
+from theory.lab.sweep import Sweep, sweep
 
 SHOWN = 5
 """Failed cells that are named one by one."""
