@@ -84,6 +84,14 @@ def test_derivative_is_that_of_phi(name, z):
     assert float(activation.derivative(point.detach())) == pytest.approx(float(slope), abs=1e-14)
 
 
+@pytest.mark.parametrize("slope", [0.0, 0.2, -0.5])
+def test_autograd_takes_the_same_slope_at_a_kink(slope):
+    rectifier = activations.leaky_relu(slope)
+    z = torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64, requires_grad=True)
+    (found,) = torch.autograd.grad(rectifier.phi(z).sum(), z)
+    assert found.tolist() == rectifier.derivative(z.detach()).tolist() == [slope, slope, 1.0]
+
+
 @pytest.mark.parametrize("z", [-30.0, -9.0, 0.0, 2.0, 9.0, 30.0])
 def test_slope_of_tanh_keeps_its_digits(z):
     point = torch.tensor([z], dtype=torch.float64)

@@ -82,6 +82,7 @@ class TestModules:
             (lambda: ExampleWeights(3)(torch.tensor([3])), "rows: .*0 to 2"),
             (lambda: ExampleWeights(3)(torch.tensor([-1])), "rows"),
             (lambda: ExampleWeights(3)(torch.tensor([0.5])), "integers"),
+            (lambda: ExampleWeights(3)([0, 1]), "rows: expected a tensor"),
             (lambda: ExampleWeights(torch.nn.Linear(2, 2))(torch.ones(3, 2)), "logits"),
             (lambda: ExampleWeights(torch.nn.Linear(2, 1))(), "inputs"),
             (lambda: Blends(1), "classes"),
@@ -90,6 +91,8 @@ class TestModules:
             (lambda: blend(torch.ones(2, 3), torch.ones(2, 4), torch.ones(2)), "second"),
             (lambda: blend(torch.ones(2, 3), torch.ones(2, 3), torch.ones(3)), "coefficients"),
             (lambda: Masks((2, 0)), "side"),
+            (lambda: Masks(4), r"write \(4,\)"),
+            (lambda: Masks((2,))(np.ones((3, 2))), "images: expected a tensor"),
             (lambda: Masks((2, 2))(torch.ones(3, 2, 3)), r"images: .*\(2, 2\).*\(2, 3\)"),
             (lambda: Masks(torch.nn.Linear(2, 3))(torch.ones(4, 2)), "logits"),
         ],
@@ -234,12 +237,28 @@ class TestCheckpoints:
         assert str(again.history) == str(whole.history) and torch.equal(again.w, whole.w)
         assert [path.name for path in kept.parent.iterdir()] == ["run.npz"]
 
-    def test_more_rounds_go_on(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("name", ALGORITHMS)
+    def test_every_round_gets_its_own_batch(self, name: str, tmp_path: Path) -> None:
+        numbers: list[int] = []
+
+        def counted(number: int) -> tuple[Tensor, float]:
+            numbers.append(number)
+            return batches(number)
+
+        run = partial(ALGORITHMS[name], noisy_inner, noisy_outer, ORIGIN, batches=counted, checkpoint=tmp_path / "run")
+        for rounds in (3, 5):
+            run(toy_weights(), rounds=rounds)
+        assert numbers == [1, 2, 3, 4, 5]
+
+    @pytest.mark.parametrize("optimiser", [torch.optim.Adam, torch.optim.NAdam, torch.optim.Rprop])
+    def test_more_rounds_go_on(self, optimiser, tmp_path: Path) -> None:
+        """NAdam keeps a float32 number beside float64 weights, which torch's own `load_state_dict` casts."""
         whole = toy_weights()
-        implicit(toy_inner, toy_outer, ORIGIN, whole, rounds=9)
+        run = partial(implicit, toy_inner, toy_outer, ORIGIN, inner_optimiser=partial(optimiser, lr=0.1))
+        run(whole, rounds=9)
         weights = toy_weights()
         for rounds in (4, 9):
-            implicit(toy_inner, toy_outer, ORIGIN, weights, rounds=rounds, checkpoint=tmp_path / "run")
+            run(weights, rounds=rounds, checkpoint=tmp_path / "run")
         assert torch.equal(weights.logits, whole.logits)
 
     def test_a_failed_write_leaves_the_last_one(self, tmp_path: Path, monkeypatch) -> None:
@@ -266,6 +285,7 @@ class TestCheckpoints:
             ({"inner_optimiser": SGD}, "optimisers"),
             ({"w": ORIGIN + 1}, "first weights"),
             ({"commentary": ExampleWeights(4).double()}, "shapes"),
+            ({"commentary": ExampleWeights(3)}, "shapes.*float32"),
             ({"rounds": 2}, "rounds: expected at least the 3"),
         ],
     )
@@ -284,6 +304,22 @@ class TestCheckpoints:
             kept.write_bytes(content)
             with pytest.raises(InvalidInput, match="remove it to begin anew"):
                 run(toy_weights())
+        kept.write_bytes(whole)
+        with np.load(kept) as file:
+            arrays = dict(file)
+        changes = [
+            {"w": np.zeros(())},
+            {"w": np.zeros(1, int)},
+            {"phi/logits": np.zeros(1)},
+            {"history": np.zeros((2, 3))},
+        ]
+        header = {"header": np.array("[1]")}
+        for changed in (*changes, {"outer/0/exp_avg": np.zeros(7)}, header, *({name: None} for name in arrays)):
+            np.savez(kept, **{name: array for name, array in (arrays | changed).items() if array is not None})
+            weights = toy_weights()
+            with pytest.raises(InvalidInput, match="remove it to begin anew"):
+                run(weights)
+            assert torch.equal(weights.logits, toy_weights().logits)  # nothing is half restored
         np.savez(kept, header=np.array([{"code": "run"}], dtype=object))
         with pytest.raises(InvalidInput, match="remove it to begin anew"):
             run(toy_weights())
@@ -316,6 +352,7 @@ class TestBadInput:
             ({"method": "neumann", "order": 1, "alpha": 100.0}, "alpha"),
             ({"w": ORIGIN * float("inf")}, "w"),
             ({"commentary": torch.nn.Identity()}, "module"),
+            ({"commentary": ExampleWeights(torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Dropout()))}, "eval"),
         ],
     )
     def test_it_is_refused(self, options: dict, word: str) -> None:

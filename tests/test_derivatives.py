@@ -76,6 +76,14 @@ def test_gauss_newton_drops_the_curvature_of_the_outputs():
     assert np.linalg.eigvalsh(G @ np.eye(10)).min() > -1e-12
 
 
+def test_gauss_newton_of_one_number():
+    """Outputs without an axis of their own, several vectors at once: J = 2 w, the loss's second derivative 2."""
+    G = GaussNewton(lambda w: w @ w, lambda f: f**2, PHI)
+    np.testing.assert_allclose(G @ np.eye(3), 8 * np.outer(PHI, PHI))
+    with pytest.raises(InvalidInput, match="outputs"):
+        GaussNewton(lambda w: (w, w), lambda f: f[0].sum(), PHI)
+
+
 @pytest.mark.parametrize(
     ("function", "w", "message"),
     [
@@ -93,3 +101,8 @@ def test_gauss_newton_drops_the_curvature_of_the_outputs():
 def test_bad_input(function, w, message):
     with pytest.raises(InvalidInput, match=message):
         Expansion(function, Flat("w", w), Flat("phi", PHI))
+
+
+def test_inference_mode_is_named():
+    with torch.inference_mode(), pytest.raises(InvalidInput, match="inference_mode"):
+        Expansion(loss, Flat("w", W), Flat("phi", PHI))

@@ -152,6 +152,7 @@ def test_direct_part():
     )
     torch.testing.assert_close(found.direct, torch.ones(2))
     torch.testing.assert_close(found.gradient, torch.ones(2) * 4)
+    assert found.stationarity == pytest.approx(8**0.5)  # of (-2, -2): w is no minimum here
 
 
 def test_indefinite_hessians():
@@ -245,6 +246,55 @@ def test_float32():
     torch.testing.assert_close(found.gradient.double(), expected, rtol=1e-3, atol=1e-5)
 
 
+EVERY = {"exact": {}, "cg": {}, "minres": {}, "neumann": {"order": 200}, "unrolled": {"steps": 200}}
+CURVES = torch.tensor([1.0, 2.0, 5.0], **DOUBLE)
+
+
+@pytest.mark.parametrize("method", EVERY)
+@pytest.mark.parametrize(("curvature", "pull"), [(1e-200, 1.0), (1e200, 1.0), (1.0, 1e-200), (1.0, 1e200), (1e9, 1e-9)])
+def test_losses_of_any_size(method, curvature, pull):
+    """Squares of these leave float range: an answer of 0 that is called converged, or NaN, was the result."""
+
+    def inner(w, phi):
+        return curvature * ((CURVES * w * w).sum() / 2 - (phi * w).sum())
+
+    def outer(w, phi):
+        return pull * torch.stack([w.sum(), -w[2]])
+
+    ones = torch.ones(3, **DOUBLE)
+    for loss, expected in ((outer, [1 / CURVES, -ones * (CURVES == 5) / 5]), (lambda w, p: outer(w, p)[0], 1 / CURVES)):
+        found = hypergradient(inner, loss, ones / CURVES, ones, method, **EVERY[method])
+        wanted = torch.stack(expected) if isinstance(expected, list) else expected
+        torch.testing.assert_close(found.gradient / pull, wanted, rtol=1e-8, atol=1e-12)
+        assert found.residual is None or (found.converged and found.residual <= 1e-8)
+
+
+def test_small_gradients_in_float32():
+    for pull in (1e-30, 1e30):
+        found = hypergradient(
+            lambda w, phi: ((w - phi) ** 2).sum() / 2,
+            lambda w, phi, pull=pull: pull * w.sum(),
+            torch.ones(2),
+            torch.ones(2),
+        )
+        torch.testing.assert_close(found.gradient / pull, torch.ones(2))
+
+
+@pytest.mark.parametrize("method", EVERY)
+@pytest.mark.parametrize("rows", [1, 2])
+def test_second_derivatives_that_are_not_finite(method, rows):
+    """The losses and their gradients are; H, or B, is not: w^(3/2) and the root of phi at 0."""
+    zero, ones = torch.zeros(2, **DOUBLE), torch.ones(2, **DOUBLE)
+
+    def outer(w, phi):
+        return w.sum() if rows == 1 else w
+
+    with pytest.raises(checks.InvalidInput, match="Hessian: expected finite"):
+        hypergradient(lambda w, phi: (w**1.5).sum() - (w * phi).sum(), outer, zero, ones, method, **EVERY[method])
+    with pytest.raises(checks.InvalidInput, match="implicit part: expected finite"):
+        hypergradient(lambda w, phi: w @ w / 2 - (w * phi.sqrt()).sum(), outer, zero, zero, method, **EVERY[method])
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -288,7 +338,29 @@ def test_modules_need_weights():
         Functional(lambda x: x)
     with pytest.raises(checks.InvalidInput, match="names"):
         Functional(torch.nn.Linear(1, 1))({}, torch.ones(1, 1))
+    with pytest.raises(checks.InvalidInput, match="dict"):
+        Functional(torch.nn.Linear(1, 1))(torch.ones(1), torch.ones(1, 1))
     assert len(METHODS) == 7
+
+
+@pytest.mark.parametrize(
+    "layer", [torch.nn.Dropout(0.5), torch.nn.BatchNorm1d(2), torch.nn.TransformerEncoderLayer(2, 1, dropout=0.1)]
+)
+def test_modules_that_draw_or_remember_are_refused(layer):
+    """A product with H would see another dropout mask than the gradient did."""
+    module, X = torch.nn.Sequential(torch.nn.Linear(2, 2), layer), torch.ones(3, 2)
+    with pytest.raises(checks.InvalidInput, match="in training mode"):
+        Functional(module)
+    model = Functional(module.eval())
+    torch.testing.assert_close(model(model.weights, X), module(X))
+    module.train()
+    with pytest.raises(checks.InvalidInput, match=r"call module\.eval"):
+        model(model.weights, X)
+
+
+def test_batch_statistics_without_memory_are_taken():
+    module = torch.nn.BatchNorm1d(2, track_running_stats=False)
+    assert Functional(module)(dict(module.named_parameters()), torch.randn(3, 2)).shape == (3, 2)
 
 
 def test_agreement_with_torchopt():

@@ -5,7 +5,7 @@ import torch
 
 from theory import checks
 from theory.activations import Activation
-from theory.hypergradient import SquaredLoss, hypergradient
+from theory.hypergradient import Ignored, SquaredLoss, hypergradient
 from theory.networks import TwoLayer
 
 DOUBLE = {"dtype": torch.float64}
@@ -85,6 +85,13 @@ def test_float32_is_solved_in_float64():
     assert float((found.double() - truth).norm() / truth.norm()) < 1e-3
 
 
+def test_the_residual_in_float32_is_that_of_float64():
+    """A small ridge: rounding p to float32 left a residual that looked like a network with curvature."""
+    inner, outer, w, phi = problem(n=30, d=5, width=200, ridge=1e-6, dtype=torch.float32)
+    found = hypergradient(inner, outer, w, phi, "kernel", verify=True)
+    assert found.converged and found.residual < 1e-6 and found.solution["W"].dtype == torch.float32
+
+
 def test_other_modules_are_checked_by_a_product_with_the_hessian():
     torch.manual_seed(1)
     X = torch.randn(9, 3, **DOUBLE)
@@ -111,6 +118,24 @@ def test_smooth_networks_are_refused():
     inner, outer, w, phi = problem("softplus")
     with pytest.raises(checks.InvalidInput, match="piecewise linear"):
         hypergradient(inner, outer, w, phi, "kernel")
+
+
+def test_a_zero_is_said_aloud():
+    inner, outer, w, phi = problem(weights=torch.ones_like)
+    with pytest.warns(Ignored, match="does not depend on phi"):
+        found = hypergradient(inner, outer, w, phi, "kernel")
+    assert not found.gradient.any() and "exactly zero" in found.message
+    inner, _, w, phi = problem()
+    assert "no gradient in w" in hypergradient(inner, lambda w, phi: phi.sum(), w, phi, "kernel").message
+
+
+@pytest.mark.parametrize("pull", [1e-200, 1e200])
+def test_outer_losses_of_any_size(pull):
+    inner, outer, w, phi = problem()
+    expected = hypergradient(inner, outer, w, phi, "kernel").gradient
+    found = hypergradient(inner, lambda w, phi: pull * outer(w, phi), w, phi, "kernel", verify=True)
+    torch.testing.assert_close(found.gradient / pull, expected)
+    assert found.residual < 1e-10
 
 
 def test_the_module_is_not_changed():
@@ -141,6 +166,13 @@ def test_bad_points():
         hypergradient(inner, outer, w, phi - 0.9, "kernel")
     with pytest.raises(checks.InvalidInput, match=r"weights\(phi\)"):
         hypergradient(inner, outer, w, phi[:3], "kernel")
+    with pytest.raises(checks.InvalidInput, match="dict of tensors"):
+        hypergradient(inner, lambda w, phi: w.sum(), w["W"], phi, "kernel")
+    with pytest.raises(checks.InvalidInput, match=r"example weights.*NaN"):
+        hypergradient(problem(weights=lambda phi: phi / 0)[0], outer, w, 0 * phi, "kernel")
+    alike = SquaredLoss(inner.module, inner.X[:1].expand(15, -1), inner.y, 1e-18)
+    with pytest.raises(checks.InvalidInput, match="raise the ridge"):
+        hypergradient(alike, outer, w, phi, "kernel")
     flat = SquaredLoss(torch.nn.Linear(2, 1), torch.ones(3, 2), torch.ones(3), 1.0)
     with pytest.raises(checks.InvalidInput, match="like the outputs"):
         flat(flat.model.weights, torch.ones(3))

@@ -292,7 +292,7 @@ def _gelu_dual(X: Tensor, Y: Tensor) -> Tensor:
 
 
 def _rectify(z: Tensor, slope: float) -> Tensor:
-    return z.clamp(min=0) + slope * z.clamp(max=0)
+    return torch.nn.functional.leaky_relu(z, slope)  # autograd's slope at 0 is the derivative's: that of the left
 
 
 def _rectified_slope(z: Tensor, slope: float) -> Tensor:

@@ -111,6 +111,8 @@ class Expansion:
     """
 
     def __init__(self, loss: Loss, w: Flat, phi: Flat, name: str = "loss") -> None:
+        if torch.is_inference_mode_enabled():
+            checks.fail(name, "a loss that can be differentiated", "torch.inference_mode()", "call it outside of that")
         self.loss, self.w, self.phi, self.name = loss, w, phi, name
         self.products = 0
         self._at, self._at_phi = (flat.vector.detach().requires_grad_() for flat in (w, phi))

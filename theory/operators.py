@@ -289,7 +289,7 @@ class GaussNewton(_Curvature):
     Positive semidefinite where the loss is convex in the outputs; the Hessian itself where outputs are linear in w.
 
     Raises:
-        InvalidInput: as for `Hessian`.
+        InvalidInput: as for `Hessian`; outputs that are no tensor.
 
     Example:
         >>> G = GaussNewton(lambda w: w**2, lambda f: (f - 5).square().sum() / 2, torch.tensor([1.0, 2.0]))
@@ -300,20 +300,27 @@ class GaussNewton(_Curvature):
 
     def __init__(self, outputs: Callable[[Any], Tensor], loss: Callable[[Tensor], Tensor], w: Tree) -> None:
         flat = Flat("w", w)
-        recorded: Any = torch.func.vjp(lambda one: outputs(flat.restore(one)), flat.vector)
+        shapes: list[torch.Size] = []
+
+        def flattened(one: Tensor) -> Tensor:
+            found: Any = outputs(flat.restore(one))
+            if not isinstance(found, Tensor):
+                checks.fail("outputs(w)", "a tensor", type(found).__name__, "concatenate them to one")
+            shapes.append(found.shape)
+            return found.reshape(-1)
+
+        recorded: Any = torch.func.vjp(flattened, flat.vector)
         here, self.pull = recorded[0].detach(), recorded[1]
         self.push: Any = torch.func.vjp(lambda one: self.pull(one)[0], torch.zeros_like(here))[1]  # J = (J^T)^T
 
         def of_outputs(outputs: Any) -> Tensor:
-            return loss(outputs)
+            return loss(outputs.reshape(shapes[0]))
 
         super().__init__(of_outputs, here)
-        self.outputs = self.at.w
         self.shape = (flat.size, flat.size)
 
     def _rows(self, rows: Tensor) -> Tensor:
-        moved = pulled(self.push, rows).reshape(len(rows), -1)
-        return pulled(self.pull, self.outputs.restore(self.at.hessian(moved)))
+        return pulled(self.pull, self.at.hessian(pulled(self.push, rows)))
 
 
 def _products(left: Tensor, right: Tensor) -> Tensor:

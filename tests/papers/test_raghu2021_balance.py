@@ -14,7 +14,7 @@ from theory.verdict import Status
 HOLDS, VIOLATED, OUT_OF_SCOPE = Status.HOLDS, Status.VIOLATED, Status.OUT_OF_SCOPE
 
 
-@settings(max_examples=8)
+@settings(max_examples=3)
 @given(seed=st.integers(0, 10**6))
 def test_any_problem(seed):
     for verdict in check_balance(*logistic_problem(np.random.default_rng(seed))):
@@ -52,6 +52,13 @@ def test_without_a_ridge_the_weighted_mean_vanishes():
     assert abs(float(verdicts[1].inputs["dot"].value)) < 1e-12
 
 
+@pytest.mark.filterwarnings("ignore:the inner loss's gradient")
+def test_losses_that_are_all_at_their_minimum():
+    w = torch.ones(2).double()
+    for verdict in check_balance(lambda w: (w - 1) ** 2, lambda w: (w**3).sum(), w / 4, 0.0, w):
+        assert verdict.status == HOLDS
+
+
 def test_wrong_gradients_are_caught():
     verdicts = check_balance(*logistic_problem(np.random.default_rng(3)))
     for name, side in (("H9.entries", "formula"), ("H9.sigmoid", "g_phi")):
@@ -79,5 +86,9 @@ def test_bad_input():
     losses, outer, weights, ridge, w = logistic_problem(np.random.default_rng(0))
     with pytest.raises(InvalidInput, match=r"\(0, 1\)"):
         check_balance(losses, outer, weights + 1, ridge, w)
+    with pytest.raises(InvalidInput, match="w: expected float64"):
+        check_balance(losses, outer, weights, ridge, w.float())
+    with pytest.raises(InvalidInput, match="losses"):
+        check_balance(lambda w: losses(w).sum(), outer, weights, ridge, w)
     with pytest.raises(InvalidInput, match="ridge"):
         check_balance(losses, outer, weights, -1.0, w)

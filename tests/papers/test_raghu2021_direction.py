@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from judging import again, judged
 
@@ -22,6 +22,7 @@ HOLDS, VIOLATED, OUT_OF_SCOPE = Status.HOLDS, Status.VIOLATED, Status.OUT_OF_SCO
 BEFORE = ("H10.one_step", "H10.series")
 
 
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10**6), share=st.floats(0.01, 1), order=st.integers(0, 30))
 def test_any_system(seed, share, order):
     H, v, _, high = random_system(np.random.default_rng(seed), condition=500.0)
@@ -60,6 +61,7 @@ def test_longer_steps_break_the_second_bound():
     assert judged(verdicts, "H10.series") == OUT_OF_SCOPE
 
 
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10**6), angle=st.floats(1e-4, 1.0))
 def test_after_the_mixed_derivative_any_angle_can_be_had(seed, angle):
     H, v, _, _ = random_system(np.random.default_rng(seed), condition=50.0)
@@ -100,3 +102,7 @@ def test_bad_input():
         check_direction([(np.eye(2), np.ones(2), 0.1, -1)])
     with pytest.raises(InvalidInput, match="B"):
         check_after(np.diag([1.0, 2.0]), np.ones(2), np.ones((3, 1)))
+    with pytest.raises(InvalidInput, match=r"B: .*NaN"):
+        check_after(np.diag([1.0, 2.0]), np.ones(2), np.full((2, 2), np.nan))
+    with pytest.raises(InvalidInput, match="no angle"):
+        check_after(np.diag([1.0, 2.0]), np.ones(2), np.zeros((2, 2)))

@@ -83,6 +83,12 @@ def test_other_inner_losses_are_out_of_scope():
 
     assert check_differences(quartic, outer, w, phi)[0].status == OUT_OF_SCOPE
 
+    def wave(w, phi):  # of the period of the step that looks for curvature
+        return ((w - phi) ** 2).sum() + 1e-3 * torch.sin(2 * torch.pi * w * 2**0.5).sum()
+
+    start = torch.zeros(2).double()
+    assert check_differences(wave, lambda w, phi: (w**3).sum(), start, start + 0.3)[0].status == OUT_OF_SCOPE
+
 
 def test_experiments_find_what_is_expected():
     for experiment, family in ((experiment_unrolled, H4), (experiment_differences, H5)):
@@ -101,5 +107,12 @@ def test_bad_input():
     inner, outer, w, phi = solved()
     with pytest.raises(InvalidInput, match="order"):
         check_unrolled(inner, outer, w, phi, -1)
+    for check in (lambda *given: check_unrolled(*given, 3), check_differences):
+        with pytest.raises(InvalidInput, match="w: expected float64"):  # its rounding would be a violation
+            check(inner, outer, w.float(), phi.float())
+    with pytest.raises(InvalidInput, match="scalar"):
+        check_differences(inner, lambda w, phi: w, w, phi)
+    with pytest.raises(InvalidInput, match="invertible"):
+        check_differences(lambda w, phi: (w.sum() - phi.sum()) ** 2, outer, w, phi)
     with pytest.raises(InvalidInput, match="step"):
         check_differences(inner, outer, w, phi, step=0.0)

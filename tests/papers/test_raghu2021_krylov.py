@@ -37,6 +37,28 @@ def test_chebyshev_is_attained(order, condition):
     assert again([verdict], "H8.attained", K=order + 1).status == VIOLATED
 
 
+def test_the_bounds_are_no_wider_than_that():
+    [verdict] = check_attained(1.0, 121 / 81, 3)  # q = 1/10, and the simpler bound is within a millionth
+    given = {**verdict.inputs, "relative": verdict.inputs["relative"].value * 1.001}
+    for member in (H8["chebyshev"], H8["geometric"]):
+        assert member.check(**given).status == VIOLATED
+    spectrum = {"mu": 1.0, "L": 121 / 81, "asymmetry": 0.0, "t": 0.1}
+    for products, status in ((2, HOLDS), (3, VIOLATED)):  # arccosh(10)/log(10) = 1.3, rounded up
+        assert H8["products"].check(products=products, **spectrum).status == status
+
+
+def test_the_series_compared_is_that_of_one_product_fewer():
+    H, v, _, high = random_system(np.random.default_rng(3), condition=100.0, size=9)
+    alpha, x = 0.9 / high, np.linalg.solve(H, v)
+    never = next(row for row in check_krylov([(H, v, alpha, 3)]) if row.claim.id == "H8.never_worse")
+    total, term, found = alpha * v, alpha * v, []
+    for _ in range(3):  # P_0, P_1, P_2 beside one, two, three products
+        found.append(np.sqrt((total - x) @ H @ (total - x) / (x @ H @ x)))
+        term = term - alpha * H @ term
+        total = total + term
+    np.testing.assert_allclose(never.inputs["theirs"].value, found)
+
+
 def test_broken_measurements_are_caught():
     draw = np.random.default_rng(0)
     H, v, low, high = random_system(draw, condition=100.0, size=15)
@@ -56,7 +78,7 @@ def test_not_one_product_earlier_nor_in_the_two_norm():
     """Why the claim says K+1 and the H-norm: counterexamples to both stronger statements."""
     found = {"earlier": 0, "two-norm": 0}
     draw = np.random.default_rng(1)
-    for _ in range(300):
+    for _ in range(100):
         H, v, low, high = random_system(draw, condition=50.0, size=6)
         system = System.of(H, v)
         alpha = 2 / (high + low)
@@ -94,6 +116,7 @@ def test_experiment_at_full_size():
         ((np.eye(2), np.ones(2), 0.5, 0), "order"),
         ((np.eye(2), np.ones(2), 0.5, 3), "solved at once"),
         ((np.ones((2, 2)), np.ones(2), 0.5, 3), "regular"),
+        ((np.diag([-0.01, 2.0]), np.ones(2), 0.5, 1), "positive definite"),  # not met by the first product
     ],
 )
 def test_bad_input(system, message):

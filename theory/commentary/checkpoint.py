@@ -62,7 +62,7 @@ class Checkpoint:
                         got = f"{key}: {type(value).__name__} in {type(optimiser).__name__}"
                         checks.fail(f"{name} optimiser", "a state of tensors", got, "use Adam, or no checkpoint")
                     arrays[f"{name}/{number}/{key}"] = _array(value)
-        header = json.dumps(self._header(start, parameters, optimisers))
+        header = json.dumps(self._header(start, parameters, optimisers) | {"arrays": _kinds(arrays)})
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(self.path) as part, part.open("wb") as file:
             np.savez(file, header=np.array(header), **arrays)  # type: ignore[arg-type]
@@ -85,6 +85,8 @@ class Checkpoint:
             with self.path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 stored = {name: file[name] for name in file.files}
             header = json.loads(str(stored.pop("header")))
+            if header["arrays"] != _kinds(stored):
+                raise ValueError("arrays that are not those it was written with")
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
             checks.fail(f"checkpoint {self.path}", "a file written by this function", error, _ANEW)
         wanted = json.loads(json.dumps(self._header(start, parameters, optimisers)))
@@ -103,6 +105,8 @@ class Checkpoint:
                 if prefix == name:
                     state.setdefault(int(rest[0]), {})[rest[1]] = torch.from_numpy(array)
             optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+            for number, entries in optimiser.state_dict()["state"].items():  # torch casts them to the parameters' type
+                entries.update({key: kept.to(entries[key].device) for key, kept in state[number].items()})
         return [(*row[:4], int(row[4]), row[5]) for row in stored["history"].tolist()]
 
     def _header(
@@ -114,10 +118,14 @@ class Checkpoint:
         }
         return {
             "settings": json.loads(json.dumps(self.settings, default=str)),
-            "shapes": {name: list(parameter.shape) for name, parameter in parameters.items()},
+            "shapes": {name: [str(parameter.dtype), *parameter.shape] for name, parameter in parameters.items()},
             "optimisers": groups,
             "first weights": hashlib.blake2b(_array(start).tobytes(), digest_size=16).hexdigest(),
         }
+
+
+def _kinds(arrays: dict[str, np.ndarray]) -> dict[str, list[Any]]:
+    return {name: [str(array.dtype), *array.shape] for name, array in arrays.items()}
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -17,7 +17,7 @@ class ExampleWeights(torch.nn.Module):
         start: weight of every example at first, of a table of logits.
 
     Raises:
-        InvalidInput: no examples, a start outside (0, 1), no network.
+        InvalidInput: no examples, a start outside (0, 1).
 
     Example:
         >>> weights = ExampleWeights(3, start=0.25)
@@ -119,6 +119,10 @@ class Masks(torch.nn.Module):
         if isinstance(source, torch.nn.Module):
             self.network = source
         else:
+            if isinstance(source, int):
+                checks.fail(
+                    "shape of an image", "one number per side", source, f"write ({source},) for a row of pixels"
+                )
             sides = tuple(checks.integer("side of an image", side, minimum=1) for side in source)
             self.logits = _logits(sides, start)
 
@@ -130,8 +134,10 @@ class Masks(torch.nn.Module):
         """The masks of these images (m, ...), or the one mask of all (...).
 
         Raises:
-            InvalidInput: images of another shape, or a network that gives one.
+            InvalidInput: no tensor, images of another shape, or a network that gives one.
         """
+        if not isinstance(images, Tensor):
+            checks.fail("images", "a tensor", type(images).__name__, "convert them with torch.as_tensor")
         learned = hasattr(self, "logits")
         logits = self.logits if learned else self.network(images)
         shape = images.shape[1:] if learned else images.shape
@@ -149,6 +155,8 @@ def _logits(shape: tuple[int, ...], start: float) -> torch.nn.Parameter:
 
 def _numbers(name: str, values: Tensor, count: int) -> Tensor:
     """Integers from 0 to count - 1, a vector."""
+    if not isinstance(values, Tensor):
+        checks.fail(name, "a tensor of integers", type(values).__name__, "convert them with torch.as_tensor")
     checks.vector(name, values)
     if values.dtype not in (torch.int64, torch.int32):
         checks.fail(name, "integers", values.dtype, "convert them with .long()")

@@ -110,9 +110,10 @@ def hypergradient(
         seed: of Lanczos' start.
 
     Raises:
-        InvalidInput: shapes that do not match, a loss that is not finite, an option of another method, order < 0,
-            alpha >= 2/L_hat; `IndefiniteHessian` for negative curvature found by "cg" or Lanczos; `Diverging` for a
-            Neumann series whose remainders grow; a singular H ("exact"); a network that "kernel" cannot treat.
+        InvalidInput: shapes that do not match, a loss or one of its derivatives that is not finite, an option of
+            another method, order < 0, alpha >= 2/L_hat; `IndefiniteHessian` for negative curvature found by "cg" or
+            Lanczos; `Diverging` for a Neumann series whose remainders grow; a singular H ("exact"); a network that
+            "kernel" cannot treat.
 
     Warns:
         Ignored: phi has no effect on the inner loss's gradient.
@@ -149,6 +150,8 @@ def hypergradient(
         return _by_unrolling(inner, outer, at_w, at_phi, screened, count)
 
     _, v, direct, scalar = rows(outer, at_w, at_phi, "outer")
+    scale = solvers.unit(v)
+    v = v / scale  # exactly; all that follows is linear in v, and its squares neither vanish nor overflow
     start = at.products
     if method == "exact":
         size = at_w.size**2 * v.element_size()
@@ -174,7 +177,9 @@ def hypergradient(
     if method in ("cg", "minres") and residual is not None and residual > goal:
         message = f"{method} stopped after {products} products at a relative residual of {residual:.2g}, above {goal:g}"
         warnings.warn(f"{message}; raise iterations=, or add a ridge", Unconverged, stacklevel=2)
-    implicit = at.mixed_adjoint(solved.rows)
+    p = solved.rows * scale
+    implicit = at.mixed_adjoint(p)
+    _usable(implicit)
     message = _ignored(at, implicit, sizes) or message
     return Hypergradient(
         gradient=_shaped(at_phi, direct - implicit, scalar),
@@ -184,7 +189,7 @@ def hypergradient(
         converged=None if residual is None else residual <= goal,
         stationarity=float(torch.linalg.vector_norm(at.gradient)),
         direct=_shaped(at_phi, direct, scalar),
-        solution=_shaped(at_w, solved.rows, scalar),
+        solution=_shaped(at_w, p, scalar),
         w=w,
         spectral_products=screened.products,
         largest=screened.largest,
@@ -232,6 +237,7 @@ def _options(method: str) -> list[str]:
 def _by_unrolling(inner: Loss, outer: Loss, w: Flat, phi: Flat, screened: _Spectrum, steps: int) -> Hypergradient:
     assert screened.alpha is not None
     found = unrolling.unroll(inner, outer, w, phi, screened.alpha, steps)
+    _usable(found.gradient)
     at = Flat("w", w.restore(found.w))
     direct = rows(outer, at, phi, "outer")[2]
     message = ""
@@ -260,11 +266,15 @@ def _by_kernel(inner: Loss, outer: Loss, w: Flat, phi: Flat, verify: bool, goal:
         remedy = "wrap the network and its data in theory.hypergradient.SquaredLoss, or use method='cg'"
         checks.fail("inner loss", "a SquaredLoss (method='kernel')", type(inner).__name__, remedy)
     _, v, direct, scalar = rows(outer, w, phi, "outer")
-    implicit, solved, products = kernel.solve(inner, w, phi, v, verify)
+    scale = solvers.unit(v)
+    implicit, solved, products = kernel.solve(inner, w, phi, v / scale, verify)
+    implicit = implicit * scale.to(implicit.dtype)
+    _usable(implicit)
+    sizes = torch.linalg.vector_norm(v / scale, dim=1)
     residual = None
     if solved is not None:
-        sizes = torch.linalg.vector_norm(v, dim=1).clamp(min=torch.finfo(v.dtype).tiny)
-        residual = float((solved.residuals / sizes).max())
+        residual = float((solved.residuals / sizes.clamp(min=torch.finfo(v.dtype).tiny)).max())
+    message = "" if bool((implicit != 0).any()) else _ignored(Expansion(inner, w, phi, "inner"), implicit, sizes)
     return Hypergradient(
         gradient=_shaped(phi, direct + implicit, scalar),
         method="kernel",
@@ -273,9 +283,19 @@ def _by_kernel(inner: Loss, outer: Loss, w: Flat, phi: Flat, verify: bool, goal:
         converged=None if residual is None else residual <= goal,
         stationarity=None,
         direct=_shaped(phi, direct, scalar),
-        solution=None if solved is None else _shaped(w, solved.rows, scalar),
+        solution=None if solved is None else _shaped(w, (solved.rows * scale).to(v.dtype), scalar),
         w=w.tree,
+        message=message,
     )
+
+
+def _usable(implicit: Tensor) -> None:
+    bad = int((~implicit.isfinite()).sum())
+    if bad:
+        remedy = (
+            "the inner loss may lack a mixed derivative at this point (a root of phi at 0), or overflow: move, rescale"
+        )
+        checks.fail("implicit part", "finite numbers", f"{bad} NaN or infinite of {implicit.numel()}", remedy)
 
 
 def _ignored(at: Expansion, implicit: Tensor, sizes: Tensor) -> str:

@@ -14,14 +14,15 @@ from theory.networks import unaltered
 class Functional:
     """A module as a function (weights, *inputs) -> outputs, and its trainable weights as the `w` of a hypergradient.
 
-    Frozen parameters and buffers stay at the values that they have now. The module itself is not changed.
+    Frozen parameters and buffers stay at the values that they have now. The module itself is not changed. Derivatives
+    are those of one function: layers that draw at random or keep running statistics must be in evaluation mode.
 
     Attributes:
         module: as given.
         weights: name -> detached tensor, of the parameters that require gradients.
 
     Raises:
-        InvalidInput: no module, or one with nothing to train.
+        InvalidInput: no module, one with nothing to train, or with dropout or running statistics in training mode.
 
     Example:
         >>> model = Functional(torch.nn.Linear(2, 1, bias=False))
@@ -33,6 +34,7 @@ class Functional:
         if not isinstance(module, torch.nn.Module):
             checks.fail("module", "a torch.nn.Module", type(module).__name__, "a plain function needs no adapter")
         self.module = module
+        _steady(module)
         named = list(module.named_parameters())
         self.weights = {name: weight.detach().clone() for name, weight in named if weight.requires_grad}
         if not self.weights:
@@ -44,11 +46,26 @@ class Functional:
         """The module's outputs with these weights in place of its own.
 
         Raises:
-            InvalidInput: other names than those of `weights`.
+            InvalidInput: other names than those of `weights`; a layer that was put in training mode, as above.
         """
+        if not isinstance(weights, dict):
+            checks.fail("weights", "a dict of tensors by name", type(weights).__name__, "start from .weights")
+        _steady(self.module)
         if set(weights) != set(self.weights):
             checks.fail("weights", f"the names {sorted(self.weights)}", sorted(weights), "start from .weights")
         return torch.func.functional_call(self.module, {**self.fixed, **weights}, inputs)
+
+
+def _steady(module: torch.nn.Module) -> None:
+    """Refuse what makes two evaluations of the module differ."""
+    for layer in module.modules():
+        if not layer.training:
+            continue
+        drops = layer.p if isinstance(layer, torch.nn.modules.dropout._DropoutNd) else getattr(layer, "dropout", 0)
+        random = isinstance(drops, int | float) and drops > 0
+        if random or getattr(layer, "running_mean", None) is not None:
+            got, remedy = f"{type(layer).__name__} in training mode", "call module.eval()"
+            checks.fail("module", "the same outputs each time", got, remedy)
 
 
 def _themselves(phi: Tensor) -> Tensor:

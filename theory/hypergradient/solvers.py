@@ -4,6 +4,7 @@ Every solver takes `product`: rows (q, p) -> rows (q, p), and gives back the sol
 v - H p. A row that has converged is left alone, and no further products are spent on it.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -40,6 +41,12 @@ class Solution:
     message: str = ""
 
 
+def unit(rows: Tensor) -> Tensor:
+    """The power of two (q, 1) that takes the largest entry of each row into [1, 2): squares stay in float range."""
+    top = rows.abs().amax(dim=1, keepdim=True)
+    return (top / (2 * torch.frexp(top).mantissa)).where(top > 0, torch.ones_like(top))
+
+
 def conjugate_gradients(product: Product, v: Tensor, tolerance: float, iterations: int) -> Solution:
     """Conjugate gradients from 0 until ||v - H p|| <= tolerance ||v||, by the recurrence's residual.
 
@@ -47,6 +54,7 @@ def conjugate_gradients(product: Product, v: Tensor, tolerance: float, iteration
 
     Raises:
         IndefiniteHessian: a search direction d with <d, H d> <= 0.
+        InvalidInput: a product that is not finite; so do all solvers here.
     """
     if len(v) == 1:
         return _one_system(product, v[0], tolerance, iterations)
@@ -81,7 +89,7 @@ def minres(product: Product, v: Tensor, tolerance: float, iterations: int) -> So
 
     Source: Paige & Saunders (1975), Lanczos and Givens rotations.
     """
-    size = torch.linalg.vector_norm(v, dim=1)
+    size = _lengths(v)
     p, residuals = torch.zeros_like(v), size.clone()
     active = torch.nonzero(size > 0).flatten()
     q, before = v[active] / size[active, None], torch.zeros_like(v[active])
@@ -96,7 +104,9 @@ def minres(product: Product, v: Tensor, tolerance: float, iterations: int) -> So
         u = product(q)
         alpha = (q * u).sum(dim=1)
         u = u - alpha[:, None] * q - beta[:, None] * before
-        next_beta = torch.linalg.vector_norm(u, dim=1)
+        next_beta = _lengths(u)
+        if not bool((alpha.isfinite() & next_beta.isfinite()).all()):
+            _not_finite()
         norm = torch.maximum(norm, alpha.abs() + beta + next_beta)  # of H, from below
         delta = c1 * alpha - c0 * s1 * beta
         top = torch.hypot(delta, next_beta)
@@ -132,6 +142,8 @@ def neumann(product: Product, v: Tensor, alpha: float, order: int) -> Solution:
         # where nothing shrinks (zero curvature) rounding alone may lengthen it
         grown = ~(fresh <= size * (1 + 64 * torch.finfo(v.dtype).eps))
         if grown.any():
+            if not bool(fresh.isfinite().all()):
+                _not_finite()
             row = int(torch.nonzero(grown)[0])
             raise Diverging(
                 f"Neumann series: expected remainders that shrink, got {float(size[row]):.3g} then "
@@ -149,6 +161,8 @@ def dense(H: Tensor, v: Tensor) -> tuple[Solution, float, float]:
     Raises:
         InvalidInput: H is singular to working precision.
     """
+    if not bool(H.isfinite().all()):
+        _not_finite()
     values, vectors = torch.linalg.eigh(H)
     least, largest = float(values[0]), float(values[-1])
     floor = len(H) * torch.finfo(H.dtype).eps * float(values.abs().max())
@@ -180,7 +194,9 @@ def lanczos(product: Product, start: Tensor, steps: int) -> tuple[float, float]:
         held = torch.stack(basis)
         for _ in range(2):  # twice is enough (Kahan, Parlett)
             u = u - (held @ u) @ held
-        length = float(torch.linalg.vector_norm(u))
+        length = float(_lengths(u[None]))
+        if not math.isfinite(diagonal[-1] + length):
+            _not_finite()
         if not length > 1e-10 * max(map(abs, diagonal)):
             break
         beside.append(length)
@@ -203,7 +219,7 @@ def _one_system(product: Product, v: Tensor, tolerance: float, iterations: int) 
             break
         moved = product(d[None])[0]
         curvature = float(d @ moved)
-        if not curvature > 0:
+        if not 0 < curvature < math.inf:
             _indefinite(curvature / float(d @ d), step + 1)
         p.add_(d, alpha=square / curvature)
         r.sub_(moved, alpha=square / curvature)
@@ -214,14 +230,26 @@ def _one_system(product: Product, v: Tensor, tolerance: float, iterations: int) 
 
 
 def _positive(curvature: Tensor, directions: Tensor, step: int) -> None:
-    good = curvature > 0
+    good = (curvature > 0) & curvature.isfinite()
     if not bool(good.all()):
         row = int(torch.nonzero(~good)[0])
         _indefinite(float(curvature[row] / directions[row].square().sum()), step)
 
 
 def _indefinite(value: float, step: int) -> NoReturn:
+    if not math.isfinite(value):
+        _not_finite()
     raise IndefiniteHessian(
         f"Hessian: expected positive curvature (conjugate gradients), got {value:.3g} "
         f"along the direction of product {step}; {_RESTS}"
     )
+
+
+def _lengths(rows: Tensor) -> Tensor:
+    scale = unit(rows)
+    return torch.linalg.vector_norm(rows / scale, dim=1) * scale[:, 0]
+
+
+def _not_finite() -> NoReturn:
+    remedy = "the inner loss may lack a second derivative at this w (a root at 0), or overflow: move w, or rescale"
+    checks.fail("products with the Hessian", "finite numbers", "NaN or infinity", remedy)

@@ -20,7 +20,7 @@ from theory.derivatives import Expansion, Flat
 from theory.estimate import Estimate
 from theory.hypergradient import hypergradient
 from theory.papers.raghu2021.claims import derived, stationarity, symbol
-from theory.papers.raghu2021.implicit import minimum
+from theory.papers.raghu2021.implicit import in_double, minimum
 from theory.papers.raghu2021.logistic import random_logistic
 from theory.verdict import Verdicts
 
@@ -71,7 +71,9 @@ def check_balance(
     Raises:
         InvalidInput: weights outside (0, 1), shapes that do not match, a singular Hessian.
     """
+    in_double(w=w, weights=weights)
     checks.vector("weights", weights)
+    checks.vector("losses(w)", losses(w), len(weights))
     if float(weights.min()) <= 0 or float(weights.max()) >= 1:
         checks.fail("weights", "numbers in (0, 1)", (float(weights.min()), float(weights.max())), "use sigmoid(phi)")
     ridge = checks.number("ridge", ridge, 0)
@@ -145,7 +147,8 @@ def _relative_slope(inner: Any, losses: Losses, w: Tensor, weights: Tensor, fact
     """||grad_w L_T|| over the sum of the norms of its terms: of rounding size at a minimum only."""
     gradient = Expansion(inner, Flat("w", w), Flat("lambda", weights)).gradient
     terms = (factor * weights * torch.linalg.vector_norm(torch.func.jacrev(losses)(w), dim=1)).sum()
-    return float(torch.linalg.vector_norm(gradient) / (terms + torch.linalg.vector_norm(ridge * w)))
+    size = terms + torch.linalg.vector_norm(ridge * w)
+    return float(torch.linalg.vector_norm(gradient) / size.clamp(min=1e-300))  # every loss may be at its minimum
 
 
 H9 = Family(

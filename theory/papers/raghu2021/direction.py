@@ -97,11 +97,18 @@ def check_after(H: Array, v: Array, B: Array, **record: Any) -> Verdicts:
         v: (p,).
         B: mixed derivative (p, m).
         **record: `settings` and `seed` for the verdicts.
+
+    Raises:
+        InvalidInput: wrong shapes, NaN, a singular H, B^T v or B^T H^{-1}v = 0.
     """
     system = System.of(H, v)
     mixed = np.asarray(B, dtype=float)
     checks.matrix("B", mixed, rows=len(system.v))
-    value = _cosine(mixed.T @ system.v, mixed.T @ system.x)
+    checks.finite("B", mixed)
+    images = mixed.T @ system.v, mixed.T @ system.x
+    if not all(np.any(image) for image in images):
+        checks.fail("B^T v and B^T H^{-1}v", "vectors other than 0", "0", "there is no angle; take another B or v")
+    value = _cosine(*images)
     error = min(1.0, 64 * EPSILON * len(mixed) * system.condition * float(np.linalg.cond(mixed)))
     measured: dict[str, Any] = {
         "implicit_cosine": Estimate.computed(value, error=error),

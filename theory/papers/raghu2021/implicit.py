@@ -14,7 +14,7 @@ from torch import Tensor
 
 from theory import checks, seeding
 from theory.claim import Family
-from theory.derivatives import Expansion, Flat, Loss
+from theory.derivatives import Expansion, Flat, Loss, scalar
 from theory.estimate import Estimate
 from theory.hypergradient import hypergradient
 from theory.papers.raghu2021.claims import derived, stationarity, symbol
@@ -43,7 +43,7 @@ DIFFERENCES = derived(
     {
         "implicit": "entry of the hypergradient",
         "differences": "central difference in that entry, extrapolated once",
-        "bend": "relative change of the Hessian over a step of length 1 in w [1]",
+        "bend": "relative change of the Hessian from w over a step of length 1, and to w* [1]",
     },
     kind="identity",
     tolerance=sp.Rational(1, 10**8),
@@ -72,6 +72,7 @@ def check_unrolled(
         InvalidInput: as `hypergradient` does.
     """
     order = checks.integer("order", order, minimum=0)
+    in_double(w=w, phi=phi)
     one = hypergradient(inner, outer, w, phi, "neumann", order=order, alpha=alpha)
     other = hypergradient(inner, outer, w, phi, "unrolled", steps=order + 1, alpha=one.alpha)
     sides = [Flat("gradient", found.gradient).vector.double().numpy(force=True) for found in (other, one)]
@@ -100,22 +101,23 @@ def check_differences(inner: Loss, outer: Loss, w: Any, phi: Any, *, step: float
         InvalidInput: as `hypergradient` does.
     """
     checks.number("step", step, 0, open_low=True)
+    in_double(w=w, phi=phi)
     flat_w, flat_phi = Flat("w", w), Flat("phi", phi)
 
     def solved(at: Tensor) -> Tensor:
         expansion = Expansion(inner, flat_w, Flat("phi", flat_phi.restore(at)), "inner")
-        return flat_w.vector - torch.linalg.solve(expansion.dense(), expansion.gradient)
+        return flat_w.vector - solve(expansion.dense(), expansion.gradient)
 
     def value(at: Tensor) -> float:
-        return float(outer(flat_w.restore(solved(at)), flat_phi.restore(at)))
+        return float(scalar(outer, flat_w, flat_phi, solved(at), at, "outer"))
 
     best = flat_w.restore(solved(flat_phi.vector))
     gradient = Flat("gradient", hypergradient(inner, outer, best, phi, "exact").gradient).vector.numpy(force=True)
     found = np.array([_extrapolated(value, flat_phi.vector, i, step) for i in range(flat_phi.size)])
     H = Expansion(inner, flat_w, flat_phi, "inner").dense()
-    away = flat_w.vector + torch.ones_like(flat_w.vector) / flat_w.size**0.5
-    there = Expansion(inner, Flat("w", flat_w.restore(away)), flat_phi, "inner").dense()
-    change = float(torch.linalg.matrix_norm(there - H) / torch.linalg.matrix_norm(H))
+    away = flat_w.restore(flat_w.vector + torch.ones_like(flat_w.vector) / flat_w.size**0.5)
+    there = [Expansion(inner, Flat("w", point), flat_phi, "inner").dense() for point in (away, best)]
+    change = max(float(torch.linalg.matrix_norm(other - H) / torch.linalg.matrix_norm(H)) for other in there)
     scale = float(np.abs(gradient).max())
     measured: dict[str, Any] = {
         "implicit": Estimate.computed(gradient, error=1e-12 * scale),
@@ -171,7 +173,7 @@ def minimum(inner: Loss, w: Tensor, phi: Tensor, steps: int = 60) -> Tensor:
     flat_phi = Flat("phi", phi)
     at = Expansion(inner, Flat("w", w), flat_phi, "inner")
     for _ in range(steps):
-        move, norm, length = torch.linalg.solve(at.dense(), at.gradient), torch.linalg.vector_norm(at.gradient), 1.0
+        move, norm, length = solve(at.dense(), at.gradient), torch.linalg.vector_norm(at.gradient), 1.0
         while length > 1e-6:
             there = Expansion(inner, Flat("w", w - length * move), flat_phi, "inner")
             if bool(torch.linalg.vector_norm(there.gradient) < norm):
@@ -181,6 +183,32 @@ def minimum(inner: Loss, w: Tensor, phi: Tensor, steps: int = 60) -> Tensor:
             return w
         w, at = there.w.vector, there
     return w
+
+
+def solve(H: Tensor, right: Tensor) -> Tensor:
+    """H^{-1} times a vector or columns.
+
+    Raises:
+        InvalidInput: H is singular.
+    """
+    found, failed = torch.linalg.solve_ex(H, right)
+    if int(failed):
+        checks.fail("Hessian", "an invertible matrix", "a singular one", "add a ridge to the inner loss")
+    return found
+
+
+def in_double(**given: Any) -> None:
+    """Refuse other tensors than float64: tolerances are those of its rounding.
+
+    Raises:
+        InvalidInput: a tensor of another type, or none.
+    """
+    for name, tree in given.items():
+        dtype = Flat(name, tree).vector.dtype
+        if dtype != torch.float64:
+            checks.fail(
+                name, "float64: a claim is judged to its rounding", dtype, "convert all, losses too, by .double()"
+            )
 
 
 def _extrapolated(value: Callable[[Tensor], float], phi: Tensor, i: int, step: float) -> float:

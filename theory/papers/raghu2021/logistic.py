@@ -62,6 +62,15 @@ class Logistic:
         curved: np.ndarray = (self.X.T * (self.phi * s * (1 - s))) @ self.X / len(self.X)
         return curved + self.ridge * np.eye(len(w))
 
+    def least(self, w: np.ndarray, other: np.ndarray) -> float:
+        """A lower bound of H's eigenvalues all the way from w to `other`.
+
+        An example's curvature s(1 - s) rises and then falls with its margin, so on a segment it is least at an end.
+        """
+        ends = [s * (1 - s) for s in (self.chances(w), self.chances(other))]
+        curved = (self.X.T * (self.phi * np.minimum(*ends))) @ self.X / len(self.X)
+        return self.ridge + max(0.0, float(np.linalg.eigvalsh(curved)[0]))
+
     def mixed(self, w: np.ndarray) -> np.ndarray:
         """M = d2_{w phi} L_T, (p, n)."""
         found: np.ndarray = -self.X.T * (self.y * self.chances(w)) / len(self.X)

@@ -1,12 +1,13 @@
 """Rows of measurements as one sweep of a claim, without the points that rounding alone would decide."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
 from theory.claim import Claim
 from theory.estimate import Estimate
-from theory.verdict import Status, Verdict
+from theory.verdict import Side, Status, Verdict
 
 _TIE = 1e-6
 
@@ -36,11 +37,17 @@ def untied(claim: Claim, measured: dict[str, Any], **record: Any) -> Verdict:
     A bound that is attained is met there within rounding, from either side; what is violated stays.
     """
     verdict = claim.check(**of(claim, measured), **record)
-    left, right = verdict.left.value, verdict.right.value
-    tied = np.abs(left - right) <= _TIE * np.maximum(np.abs(left), np.abs(right))
+    values = np.abs([verdict.left.value, verdict.right.value])
+    tied = np.abs(verdict.left.value - verdict.right.value) <= _TIE * values.max(axis=0)
     tied &= verdict.statuses == Status.INCONCLUSIVE
     if not tied.any() or tied.all():
         return verdict
-    kept = {name: pick(value, ~tied) for name, value in verdict.inputs.items()}
-    settings = {**record.pop("settings", {}), "ties left out": int(tied.sum())}
-    return claim.check(**kept, settings=settings, **record)
+    left, right = (Side(*(end[~tied] for end in (s.value, s.low, s.high))) for s in (verdict.left, verdict.right))
+    return dataclasses.replace(  # measurements without chance: each point's status stands for itself
+        verdict,
+        inputs={name: pick(value, ~tied) for name, value in verdict.inputs.items()},
+        statuses=verdict.statuses[~tied],
+        left=left,
+        right=right,
+        settings={**verdict.settings, "ties left out": int(tied.sum())},
+    )

@@ -68,6 +68,7 @@ class System:
 
     def errors(self, alpha: float, order: int) -> np.ndarray:
         """H^{-1}v - P_K v for K = 0..order, (order + 1, p): the series summed as an algorithm sums it."""
+        growth(float(np.abs(1 - alpha * self.values).max()), order)
         term, total, found = self.v.copy(), self.v.copy(), []
         for step in range(order + 1):
             found.append(self.x - alpha * total)
@@ -78,9 +79,21 @@ class System:
 
     def rounding(self, alpha: float, order: int) -> float:
         """By how much the 2-norm of a computed error may be off: the solve's rounding, and the sum's."""
-        grown = max(1.0, float(np.abs(1 - alpha * self.values).max())) ** (order + 1)
+        grown = growth(float(np.abs(1 - alpha * self.values).max()), order)
         summed = alpha * float(np.linalg.norm(self.v)) * (order + 1) * grown
         return 4 * EPSILON * (len(self.v) + order) * (self.condition * float(np.linalg.norm(self.x)) + summed)
+
+
+def growth(factor: float, order: int) -> float:
+    """max(1, factor)^(order + 1): by how much the terms of a series may grow.
+
+    Raises:
+        InvalidInput: beyond 1e100, squares would leave float range.
+    """
+    power = (order + 1) * math.log10(max(1.0, factor))
+    if power > 100:
+        checks.fail("(I - alpha H)^(K+1)", "norm up to 1e100", f"about 1e{power:.0f}", "lower alpha or the order")
+    return max(1.0, factor) ** (order + 1)
 
 
 def random_system(draw: np.random.Generator, condition: float | None = None, size: int | None = None) -> Any:
