@@ -38,6 +38,8 @@ class Draws(Simulation):
     """bound that is claimed"""
     kind: str = "uniform"
     """name of nothing"""
+    centred: bool = True
+    """a switch"""
     shares: tuple[float, ...] = (0.5,)
     """a setting that is a list"""
     delay: float = 0.0

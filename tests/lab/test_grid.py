@@ -60,6 +60,8 @@ def swept(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         ("--scale 0:1:2 5 --size 7", {"scale": (0.0, 1.0, 5.0)}),
         ("--shares 0.1 0.2 / 0.3", {"shares": ((0.1, 0.2), (0.3,))}),
         ("--kind a b --failing -1 7", {"kind": ("a", "b"), "failing": (-1, 7)}),
+        ("--centred --no-centred --size 1 2", {"centred": (True, False), "size": (1, 2)}),
+        ("--no-centred --dry-run", {}),
         ("--once x --store somewhere", {}),
         ("--size 3 --dry-run", {}),
     ],

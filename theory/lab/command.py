@@ -36,7 +36,7 @@ class SweepOptions:
 SEVERAL = (
     "Several values of a setting make a sweep, and the grid is their product: --width 256 1024 --noise-rate 0:0.5:11 "
     "(eleven values), --width 256:65536:9:log (equal ratios); of a setting that is a list, with a slash between: "
-    "--radii 0 0.1 / 0 0.2."
+    "--radii 0 0.1 / 0 0.2; of a switch both words: --centred --no-centred."
 )
 
 

@@ -2,7 +2,7 @@
 
 On the command line every flag of a simulation takes several values. `--noise-rate 0:0.5:11` stands for eleven values
 from 0 to 0.5, `--width 256:65536:9:log` for nine with equal ratios; where a setting is itself a list, ` / ` separates
-its values: `--activations relu / relu erf`.
+its values: `--activations relu / relu erf`; of a switch both words are given: `--centred --no-centred`.
 """
 
 import dataclasses
@@ -113,9 +113,15 @@ def parse(
         if len(choices) > 1:
             several[field.name] = choices
             chunks[i] = (flag, choices[0])
+    axes: dict[str, tuple[Any, ...]] = {}
+    given = {flag for flag, _ in chunks}
+    for name, field in fields.items():
+        yes, no = f"--{name.replace('_', '-')}", f"--no-{name.replace('_', '-')}"
+        if field.type is bool and {yes, no} <= given:
+            axes[name] = (True, False)
+            chunks = [(flag, values) for flag, values in chunks if flag != no]
     first = [word for flag, values in chunks for word in (flag, *values) if word]
     options = single(first)
-    axes = {}
     for name, choices in several.items():
         flag = next(f for f, _ in chunks if f.lstrip("-").replace("-", "_") == name)
         chosen = [getattr(single([*first, flag, *choice]).settings, name) for choice in choices[1:]]
