@@ -24,7 +24,7 @@ from theory.lab.command import main
 from theory.lab.simulation import Simulation
 from theory.verdict import Verdicts
 
-_error, _bound, _half, _rate, _threshold = symbols("error bound half rate threshold")
+_error, _bound, _half, _rate, _threshold, _rise = symbols("error bound half rate threshold rise")
 _ERROR = {"error": "least sup error to the true labels along descent [label]"}
 CERTIFIED = Claim(
     "phase.certified",
@@ -41,10 +41,14 @@ LOST = Claim(
     {
         **_ERROR,
         "half": "half the label separation [label]",
-        "rate": "largest share of wrong labels in a cluster [1]",
+        "rate": "share of wrong labels in both clusters [1]",
         "threshold": "share at which the mean label leaves its own class [1]",
+        "rise": "largest loss after the start, less that of the start [label^2]",
     },
-    hypotheses=[("the cap is reached or passed", sp.Ge(_rate, _threshold, evaluate=False))],
+    hypotheses=[
+        ("the cap is reached or passed", sp.Ge(_rate, _threshold, evaluate=False)),
+        ("the loss does not exceed that of the start", sp.Le(_rise, 0, evaluate=False)),
+    ],
     reference="derived",
     proof="paper_notes/li2020.md#c1",
 )
@@ -100,7 +104,7 @@ class PhaseDiagram(Simulation):
     def run(self, seed: int, progress: Any = None) -> xarray.Dataset:
         """Certified bound and least sup error of a trained network for every (noise rate, radius)."""
         shape = (len(self.noise_rates), len(self.radii))
-        certified, measured, realised = np.full(shape, np.inf), np.empty(shape), np.empty(shape)
+        certified, measured, realised, rise = (np.full(shape, np.inf) for _ in range(4))
         wide, trained = (
             networks.TwoLayer.initialise(width, self.dimension, self.activation, paired=True, seed=seed)
             for width in (self.width, self.trained_width)
@@ -124,11 +128,12 @@ class PhaseDiagram(Simulation):
                 bounds = early_stopping.certificate(wide, data.X, data.clusters, data.y, labels.y, radius, steps=3000)
                 measured[row, column] = along.sup_error[1:].min()  # f_0 = 0 is at delta/2 for every rate
                 certified[row, column] = bounds.bound.min()
-                realised[row, column] = labels.realised
+                realised[row, column] = labels.shares.min()
+                rise[row, column] = along.loss[1:].max() - along.loss[0]
             if progress:
                 progress((column + 1) / len(self.radii))
         dims = ("noise_rate", "radius")
-        arrays = {"bound": certified, "error": measured, "realised": realised}
+        arrays = {"bound": certified, "error": measured, "realised": realised, "rise": rise}
         return xarray.Dataset(
             {name: (dims, values) for name, values in arrays.items()},
             {"noise_rate": list(self.noise_rates), "radius": list(self.radii)},
@@ -170,6 +175,7 @@ class PhaseDiagram(Simulation):
         perfect = results.sel(radius=results.radius == 0)
         lost = Estimate.computed(perfect.error.values, relative=1e-9, method="float64 gradient descent")
         rate = Estimate.exact(perfect.realised.values)
+        rise = Estimate.computed(perfect.rise.values, error=1e-9, method="float64 gradient descent")
         settings = {"width": self.width, "trained_width": self.trained_width, "seeds": results.seed.values}
         return Verdicts(
             [
@@ -178,6 +184,7 @@ class PhaseDiagram(Simulation):
                     error=lost,
                     half=half,
                     rate=rate,
+                    rise=rise,
                     threshold=Estimate.exact(label_noise.sharp_threshold([-1.0, 1.0])),
                     settings=settings,
                 ),

@@ -60,7 +60,10 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "recovery": {"width": 32, "dimension": 5, "per_cluster": 10, "steps": 60, "records": 12},
     "large_width": {"width": 256, "steps": 30},
-    "phase_boundary": {},
+    "phase_boundary": {
+        "width": 16, "per_cluster": 10, "steps": 20, "records": 4, "noise_rates": (0.1, 0.4), "radii": (0.1, 0.6, 1.2),
+        "runs_per_point": 12,
+    },
 }  # fmt: skip
 """Settings with which a cell takes about a second."""
 

@@ -62,6 +62,7 @@ _MODULES = (
     "outlier",
     "papers",
     "seeding",
+    "sequences",
     "singular",
     "spectrum",
     "sphere",
