@@ -71,7 +71,12 @@ class Draws(Simulation):
         draws = np.random.default_rng(seed).uniform(size=self.size) * self.scale
         matrix = np.random.default_rng(seed).normal(size=(200, 200))
         return xarray.Dataset(
-            {"draw": ("number", draws), "total": draws.sum(), "trace": np.trace(matrix @ matrix @ matrix)},
+            {
+                "draw": ("number", draws),
+                "total": draws.sum(),
+                "large": draws.sum() > 1.5,
+                "trace": np.trace(matrix @ matrix @ matrix),
+            },
             {"number": np.arange(self.size), "unit": "m"},
         )
 

@@ -7,7 +7,7 @@ import pytest
 from toys import Draws
 
 from theory.checks import InvalidInput
-from theory.lab.survey import draw, record, survey
+from theory.lab.survey import draw, outcomes, record, survey
 from theory.lab.sweep import sweep
 from theory.verdict import Status
 
@@ -25,18 +25,28 @@ def test_statuses_stand_where_they_belong(tmp_path: Path) -> None:
 def test_points_without_results_are_named(tmp_path: Path) -> None:
     found = survey(sweep(Draws(seeds=2, failing=1), {"scale": (1.0, 2.0)}, store=tmp_path, workers=1))
     assert list(found.unjudged) == [(0,), (1,)] and "seeds: expected two" in found.unjudged[(0,)]
-    assert not found.verdicts
-    with pytest.raises(InvalidInput, match="verdicts"):
-        draw(found)
+    assert not found.verdicts and [axis.get_title() for axis in draw(found).axes][:1] == ["large"]
+    with pytest.raises(InvalidInput, match="several values of a setting"):
+        draw(survey(sweep(Draws(seeds=2), {}, store=tmp_path, workers=1)))
+
+
+def test_the_share_of_the_seeds_with_an_outcome(tmp_path: Path) -> None:
+    done = sweep(Draws(seeds=20), {"scale": (1.0, 4.0), "height": (1.0, 3.0)}, store=tmp_path, workers=1)
+    (share,) = outcomes(done).values()
+    expected = (done.table.total > 1.5).mean("seed")
+    np.testing.assert_array_equal(share.transpose(*expected.dims), expected)
+    assert 0 < float(share.sel(scale=1.0).mean()) < float(share.sel(scale=4.0).mean())
+    titles = {axis.get_title() for axis in draw(survey(done)).axes}
+    assert {"large", "draws.bounded"} <= titles
 
 
 def test_the_map(tmp_path: Path) -> None:
     axes = {"scale": tuple(np.linspace(0.5, 3, 8)), "size": (2, 4), "kind": ("a", "b")}
     fig = draw(survey(sweep(Draws(seeds=2), axes, store=tmp_path, workers=1)))
-    (panel,) = [axis for axis in fig.axes if axis.get_visible()]
+    (panel,) = [axis for axis in fig.axes if axis.get_title() == "draws.bounded"]
     (mesh,) = panel.collections
     codes = np.asarray(mesh.get_array()).reshape(4, 8)
     assert (codes[:, 0] == list(Status).index(Status.HOLDS)).all()
     assert (codes[:, -1] == list(Status).index(Status.VIOLATED)).all()
-    assert [label.get_text() for label in panel.get_yticklabels()] == ["2, a", "2, b", "4, a", "4, b"]
+    assert [label.get_text() for label in fig.axes[0].get_yticklabels()] == ["2, a", "2, b", "4, a", "4, b"]
     assert "2 seeds at each point" in fig.get_suptitle()

@@ -82,40 +82,61 @@ def survey(sweep: Sweep) -> Survey:
 
 @figure.style()
 def draw(found: Survey) -> Any:
-    """A panel for each claim whose verdict varies: the axis with the most values to the right, the others upwards.
+    """A panel for each yes-or-no result of the cells (share of the seeds), and for each claim whose verdict varies.
+
+    The axis with the most values goes to the right, the others upwards.
 
     Raises:
-        InvalidInput: no axes, or nothing was judged.
+        InvalidInput: no axes, or nothing to show.
     """
     axes = found.sweep.grid.axes
-    if not axes or not found.verdicts:
+    statuses, shares = found.statuses, outcomes(found.sweep)
+    if not axes or not (found.verdicts or shares):
         checks.fail("sweep", "several values of a setting, and verdicts", "none", "draw the simulation's own figure")
-    statuses = found.statuses
     along = max(axes, key=lambda name: len(axes[name]))
     others = [name for name in axes if name != along]
     alike = {id: len(np.unique(statuses.sel(claim=id))) == 1 for id in statuses.claim.values}
-    shown = [id for id in alike if not alike[id]][:MOST_PANELS] or list(alike)[:1]
+    claims = [id for id in alike if not alike[id]] or ([] if shares else list(alike)[:1])
+    names = [*shares, *claims][:MOST_PANELS]
     rows = list(itertools.product(*(axes[name] for name in others)))
-    columns = min(3, len(shown))
-    lines = math.ceil(len(shown) / columns)
+    columns = min(3, len(names))
+    lines = math.ceil(len(names) / columns)
     aspect = float(np.clip(0.3 + 0.06 * len(rows), 0.45, 1.2))
     fig, panels = figure.subplots(lines, columns, aspect=aspect, squeeze=False, sharey=True)
-    for panel in panels.flat[len(shown) :]:
+    for panel in panels.flat[len(names) :]:
         panel.set_visible(False)
-    for panel, id in zip(panels.flat, shown, strict=False):
-        values = statuses.sel(claim=id).transpose(*others, along).values.reshape(len(rows), len(axes[along]))
-        _paint(panel, values)
-        panel.set_title(id)
+    for number, (panel, name) in enumerate(zip(panels.flat, names, strict=False)):
+        values = shares[name] if name in shares else statuses.sel(claim=name)
+        flat = values.transpose(*others, along).values.reshape(len(rows), len(axes[along]))
+        mesh = _paint_shares(panel, flat) if name in shares else _paint(panel, flat)
+        panel.set_title(name)
         panel.set_xticks(*_ticks([_words(value) for value in axes[along]]), rotation=45)
         panel.set_yticks(*_ticks([", ".join(map(_words, row)) for row in rows]))
-    fig.supxlabel(along, size="small")
-    fig.supylabel(", ".join(others), size="small")
-    _legend(fig, {str(status) for status in np.unique(statuses)})
-    seeds = len(found.sweep.grid.seeds)
-    words = [found.sweep.grid.base.name, f"{seeds} seed{'s' * (seeds > 1)} at each point"]
-    words += [f"{len(alike) - len(shown)} more claims have one verdict everywhere"] * (len(alike) > len(shown))
-    fig.suptitle("; ".join(words), size="small")
+        if number >= len(names) - columns:
+            panel.set_xlabel(along)
+        if number % columns == 0:
+            panel.set_ylabel(", ".join(others))
+        if name in shares:
+            fig.colorbar(mesh, ax=panel, label="share of the seeds")
+    if set(names) - set(shares):
+        _legend(fig, {str(status) for status in np.unique(statuses)})
+    seeds, left = len(found.sweep.grid.seeds), len(alike) + len(shares) - len(names)
+    words = f"{found.sweep.grid.base.name}, {seeds} seed{'s' * (seeds > 1)} at each point"
+    if left:
+        words += f"\n{left} claim{'s' * (left > 1)} not shown: one verdict everywhere" + ", or no room" * (
+            len(names) == MOST_PANELS
+        )
+    fig.suptitle(words, size="small")
     return fig
+
+
+def outcomes(sweep: Sweep) -> dict[str, Any]:
+    """The share of the seeds at each point, of every result that is one yes or no for each cell."""
+    first = next(iter(sweep.records.values()), None)
+    if first is None:
+        return {}
+    found = [name for name, (dims, values) in first.arrays.items() if values.dtype == bool and not dims]
+    return {name: sweep.table[name].astype(float).mean("seed") for name in found}
 
 
 def record(found: Survey) -> dict[str, Any]:
@@ -129,17 +150,23 @@ def record(found: Survey) -> dict[str, Any]:
     }
 
 
-def _paint(panel: Any, values: np.ndarray) -> None:
+def _paint_shares(panel: Any, values: np.ndarray) -> Any:
+    panel.spines[:].set_visible(False)
+    return panel.pcolormesh(values, cmap="cividis", vmin=0, vmax=1, edgecolors="white", linewidth=0.3)
+
+
+def _paint(panel: Any, values: np.ndarray) -> Any:
     from matplotlib.colors import ListedColormap
 
     codes = np.full(values.shape, np.nan)
     for number, status in enumerate(SHADES):
         codes[values == status] = number
-    panel.pcolormesh(codes, cmap=ListedColormap(list(SHADES.values())), vmin=-0.5, vmax=len(SHADES) - 0.5,
+    mesh = panel.pcolormesh(codes, cmap=ListedColormap(list(SHADES.values())), vmin=-0.5, vmax=len(SHADES) - 0.5,
                      edgecolors="white", linewidth=0.3)  # fmt: skip
     row, column = np.nonzero(values == Status.VIOLATED)
     panel.plot(column + 0.5, row + 0.5, "x", color="white", markersize=3, linestyle="none")  # visible without colour
     panel.spines[:].set_visible(False)
+    return mesh
 
 
 def _legend(fig: Any, present: set[str]) -> None:

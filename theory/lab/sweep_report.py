@@ -120,7 +120,8 @@ def _judge(done: Sweep, output: Path, console: Console) -> int:
     status = report.conclude(found.verdicts, console)
     name = f"{done.grid.base.name}_sweep" + "_interrupted" * done.report.interrupted
     try:
-        files = _files(done, found, output, name) if found.verdicts else []
+        shown = found.verdicts or (done.grid.axes and survey.outcomes(done))
+        files = _files(done, found, output, name) if shown else []
     except OSError as error:
         console.print(f"[bold red]some files were not written[/]: {error}; free some space, or choose another --output")
         return 2
