@@ -173,6 +173,8 @@ class Recovery(Simulation):
 
     def _problem(self, seed: int) -> "_Problem":
         """Data, labels, network and step. On one thread: the step's last bit may not depend on how many there are."""
+        if self.device != "cpu" and not torch.cuda.is_available():
+            checks.fail("device", "cpu on this machine, which has no CUDA device", self.device, "leave --device out")
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:

@@ -19,7 +19,8 @@ class Functional:
 
     Attributes:
         module: as given.
-        weights: name -> detached tensor, of the parameters that require gradients.
+        weights: name -> tensor, of the parameters that require gradients. They are copies, taken now: make the
+            `Functional` after training, or the formula is asked at weights where it does not hold.
 
     Raises:
         InvalidInput: no module, one with nothing to train, or with dropout or running statistics in training mode.

@@ -1,13 +1,26 @@
 """A simulation: settings (a frozen dataclass) -> run -> labelled results -> figure -> verdicts.
 
-Subclass `Simulation`, add fields, and write `run`, `figure` and `verdicts`. `theory.lab.command.main(YourSimulation)`
-makes it a command with one flag per field; `execute` is what that command and `python -m simulations` do.
+Subclass `Simulation` as a frozen dataclass, give it a `name`, add fields, and write `run` (enough for a sweep), `figure`
+and `verdicts`. `theory.lab.command.main(YourSimulation)` makes it a command with one flag per field; `execute` is what
+that command and `python -m simulations` do.
+
+    @dataclass(frozen=True)
+    class Walk(Simulation):
+        """Where a random walk ends."""
+
+        name: ClassVar[str] = "walk"
+        steps: int = 100
+        """how many"""
+
+        def run(self, seed, progress=None):
+            return xarray.Dataset({"end": np.random.default_rng(seed).normal(size=self.steps).sum()})
 """
 
 import dataclasses
 import importlib
 import importlib.metadata
 import json
+import math
 import platform
 import time
 from collections.abc import Hashable, Iterator, Sequence
@@ -36,7 +49,7 @@ class Simulation:
 
     name: ClassVar[str]
     """File name of the figure."""
-    quick_seconds: ClassVar[float]
+    quick_seconds: ClassVar[float] = math.nan
     """What the quick profile takes on two cores; stated so that a slow machine is recognised."""
     version: ClassVar[int] = 1
     """Raised whenever `run` gives other numbers for the same settings: stored cells of older versions are not used."""
@@ -45,6 +58,9 @@ class Simulation:
     first_seed: int = 0
 
     def __post_init__(self) -> None:
+        if not isinstance(getattr(self, "name", None), str):
+            remedy = 'write name: ClassVar[str] = "..." into the class'
+            checks.fail(f"{type(self).__name__}.name", "a name for its files", "none", remedy)
         checks.integer("seeds", self.seeds, minimum=1)
         checks.integer("first_seed", self.first_seed, minimum=0)
         self.validate()
