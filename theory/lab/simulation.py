@@ -6,11 +6,8 @@ that command and `python -m simulations` do.
 
     @dataclass(frozen=True)
     class Walk(Simulation):
-        """Where a random walk ends."""
-
         name: ClassVar[str] = "walk"
         steps: int = 100
-        """how many"""
 
         def run(self, seed, progress=None):
             return xarray.Dataset({"end": np.random.default_rng(seed).normal(size=self.steps).sum()})
