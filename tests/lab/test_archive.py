@@ -116,3 +116,31 @@ def test_prune_takes_what_is_no_use_and_nothing_else(swept: Sweep, capsys: pytes
     assert command(capsys, swept, "prune", "draws", "--all")[0] == 0 and store.names() == []
     with pytest.raises(InvalidInput):
         archive.prune(store, "draws")
+
+
+class Odd(Draws):
+    """A result that is no number, and one that is complex."""
+
+    def run(self, seed: int, progress: object = None) -> xarray.Dataset:
+        return xarray.Dataset({"total": np.nan if seed else 1.0, "wave": 1j})
+
+
+def test_a_finished_cell_is_a_row_whatever_it_says(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    done = sweep(Odd(seeds=2), {"scale": (1.0, 2.0)}, store=tmp_path / "store", workers=1)
+    done.store.path((Odd(scale=2.0), 0)).unlink()
+    target = tmp_path / "t.csv"
+    assert command(capsys, done, "export", "draws", str(target), "--variables", "total")[0] == 0
+    frame = pandas.read_csv(target).sort_values(["scale", "seed"])
+    assert frame[["scale", "seed"]].values.tolist() == [[1, 0], [1, 1], [2, 1]]
+    assert np.isnan(frame.total.values).tolist() == [False, True, True]
+    status, said = command(capsys, done, "export", "draws", str(tmp_path / "t.parquet"))
+    assert status == 2 and "file: expected variables that .parquet can hold" in said
+    assert not list(tmp_path.glob("*.parquet")) and not list(tmp_path.glob(".*.part"))
+
+
+def test_pruning_all_spares_what_is_being_written(swept: Sweep) -> None:
+    path = swept.store.paths("draws")[0]
+    fresh = path.with_name(f".{path.name}.0123456789ab.part")
+    fresh.write_bytes(b"")
+    archive.prune(swept.store, "draws", whole=True)
+    assert fresh.exists() and not swept.store.paths("draws")

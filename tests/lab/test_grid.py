@@ -28,6 +28,8 @@ def test_the_product_of_the_axes_seed_by_seed() -> None:
         ({"seeds": (1, 2)}, "seeds are set on the simulation"),
         ({"size": ()}, "size: expected at least one value"),
         ({"size": (1, 2, 1)}, "size: expected different values"),
+        ({"scale": (1, 2, 1.0)}, "scale: expected different values"),
+        ({"scale": (0.0, -0.0)}, "scale: expected different values"),
         ({"size": (1, 0), "scale": (1.0, 2.0)}, r"at {'size': 0, 'scale': 1.0}: size: expected an integer >= 1, got 0"),
     ],
 )
@@ -55,6 +57,12 @@ def swept(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     [
         ("--size 1 2 3", {"size": (1, 2, 3)}),
         ("--size=1 2", {"size": (1, 2)}),
+        ("--scale=0:1:3", {"scale": (0.0, 0.5, 1.0)}),
+        ("--scale 0:1:4", {"scale": (0.0, 1 / 3, 2 / 3, 1.0)}),
+        ("--failing 1000000000001:1000000000003:3", {"failing": tuple(10**12 + i for i in (1, 2, 3))}),
+        ("--failing -1:1:3", {"failing": (-1, 0, 1)}),
+        ("--scale 1e-3:1e-1:3:log", {"scale": (0.001, 0.01, 0.1)}),
+        ("--centred --no_centred", {"centred": (True, False)}),
         ("--scale 0:0.5:11", {"scale": tuple(i / 20 for i in range(11))}),
         ("--size 2:32:5:log", {"size": (2, 4, 8, 16, 32)}),
         ("--scale 0:1:2 5 --size 7", {"scale": (0.0, 1.0, 5.0)}),
@@ -86,6 +94,11 @@ def test_the_other_settings_are_the_first_values_and_the_profile_s(swept: Simple
         ("--scale 0:1:0", "0:1:0: expected an integer >= 1"),
         ("--size 1 x", "size"),
         ("--size 1:2:4", "size"),
+        ("--size=1,2", "size"),
+        ("--size 1 2 --size 3", "size: expected its values after one flag, got --size several times"),
+        ("--size 1 --size=2", "size: expected its values after one flag"),
+        ("--size 1 2 --profile quick full", "full"),
+        ("--size 1 2 --dry-run --workers 0", "workers: expected an integer >= 1"),
         ("--colour 1 2", "colour"),
         ("--seeds 1 2", "2"),
         ("--size 1 2 --workers 0", "workers: expected an integer >= 1"),
@@ -99,3 +112,8 @@ def test_bad_command_lines(words: str, message: str, tmp_path: Any, capsys: pyte
         assert refused.code == 2
     assert message in " ".join(capsys.readouterr().err.split())
     assert not list(tmp_path.glob("s/draws"))
+
+
+def test_an_empty_word_is_a_value(swept: SimpleNamespace) -> None:
+    assert main(Draws, ["--kind", "a", "", "--once", ""]) == 0
+    assert swept.grid.axes == {"kind": ("a", "")}

@@ -27,8 +27,8 @@ def test_costs_scale_with_the_operations(tmp_path: Path, monkeypatch: pytest.Mon
     assert found.bytes == pytest.approx(4 * (1000 + 8 * 100**2 - 8 * 10**2)) and found.stored_bytes == 300
 
 
-def test_a_real_trial_is_near_what_the_sweep_takes(tmp_path: Path) -> None:
-    grid = Grid(Draws(seeds=4, delay=0.2), {"scale": (1.0, 2.0)})
+def test_a_real_trial_is_near_what_the_sweep_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = Grid(Draws(seeds=4, delay=0.1), {"scale": (1.0, 2.0)})
     store = Store(tmp_path)
     planned = plan(grid, store, workers=1)
     assert planned.missing == 8 and planned.trial is not None and not list(tmp_path.glob("draws/*"))
@@ -37,7 +37,8 @@ def test_a_real_trial_is_near_what_the_sweep_takes(tmp_path: Path) -> None:
     assert planned.seconds / 3 < done.report.seconds < 3 * planned.seconds
     size = sum(path.stat().st_size for path in store.paths("draws"))
     assert planned.stored_bytes == pytest.approx(size, rel=0.05)
-    after = plan(Grid(Draws(seeds=5, delay=0.2), grid.axes), store, workers=1)
+    monkeypatch.setattr(plans, "_trial", lambda cell, patience: planned.trial)
+    after = plan(Grid(Draws(seeds=5, delay=0.1), grid.axes), store, workers=1)
     assert (after.cells, after.missing) == (10, 2)
     assert plan(grid, store).missing == 0 and lines(plan(grid, store), grid) == [
         "cells: 2 scale x 4 seeds = 8; 8 stored, 0 to do"
@@ -49,6 +50,8 @@ def test_trials_that_fail_or_never_end(tmp_path: Path) -> None:
     grid = Grid(Draws(failing=0), {})
     failed = plan(grid, store)
     assert "ArithmeticError" in failed.error and "the trial cell failed" in lines(failed, grid)[1]
+    died = plan(Grid(Draws(deadly=0), {}), store)
+    assert "its process died" in died.error and "the trial cell failed" in lines(died, grid)[1]
     endless = Grid(Draws(delay=100.0), {"scale": (1.0, 2.0)})
     found = plan(endless, store, workers=2, patience=1.0)
     assert found.trial is None and found.seconds == pytest.approx(2.0)  # 4 cells of at least a second on 2 workers

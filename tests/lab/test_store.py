@@ -2,8 +2,11 @@
 
 import dataclasses
 import json
+import os
+import shutil
 import zipfile
 from pathlib import Path
+from stat import S_ISDIR
 
 import numpy as np
 import pytest
@@ -64,7 +67,8 @@ def test_cells_are_told_apart_by_value_not_by_spelling() -> None:
     same = [Draws(scale=2), Draws(scale=2.0), Draws(scale=np.float64(2)), Draws(scale=2, seeds=9, first_seed=4)]
     assert len({digest(simulation) for simulation in same}) == 1
     other = dataclasses.make_dataclass("Draws", [], bases=(Draws,), frozen=True, namespace={"version": 2})
-    different = [Draws(), Draws(scale=2), Draws(shares=(0.5, 0.6)), Draws(kind="a"), other()]
+    named = type("Named", (Draws,), {"name": "another"})
+    different = [Draws(), Draws(scale=2), Draws(shares=(0.5, 0.6)), Draws(kind="a"), other(), named()]
     assert len({digest(simulation) for simulation in different}) == len(different)
     assert "seeds" not in settings_of(Draws())
     with pytest.raises(InvalidInput, match="height: expected a finite number, got inf"):
@@ -83,6 +87,15 @@ def test_a_full_disk_leaves_the_older_cell_and_no_part(tmp_path: Path, monkeypat
     with pytest.raises(OSError, match="No space"):
         store.write(path, b"something else")
     assert path.read_bytes() == before and not list(tmp_path.rglob(f"*{PART}"))
+
+
+def test_contents_reach_the_disk_before_the_name_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, path = stored(tmp_path)
+    happened, replace = [], os.replace
+    monkeypatch.setattr("os.fsync", lambda f: happened.append("folder" if S_ISDIR(os.fstat(f).st_mode) else "file"))
+    monkeypatch.setattr("os.replace", lambda *paths: happened.append("name") or replace(*paths))
+    store.write(path, b"something")
+    assert happened == ["file", "name", "folder"]
 
 
 def test_stores_of_newer_versions_are_refused(tmp_path: Path) -> None:
@@ -105,3 +118,36 @@ def test_other_peoples_folders_are_left_alone(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="with other files; name another folder"):
         Store(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_store_that_another_sweep_is_just_making(tmp_path: Path) -> None:
+    """Or whose maker was killed before it was done."""
+    (tmp_path / f".store.json.0123456789ab{PART}").write_text("")
+    Store(tmp_path)
+    assert (tmp_path / "store.json").exists()
+
+
+def test_a_store_that_was_deleted_is_not_half_made_again(tmp_path: Path) -> None:
+    """Cells without the mark of a store could not be read by the next sweep."""
+    store, path = stored(tmp_path / "store")
+    shutil.rmtree(tmp_path / "store")
+    with pytest.raises(FileNotFoundError):
+        store.write(path, b"")
+    with pytest.raises(FileNotFoundError):
+        store.write_failure(path, (Draws(), 0), "error", "traceback")
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_failure_beside_results_is_none(tmp_path: Path) -> None:
+    """A writer that was killed at its last step leaves one, or another sweep that had less memory."""
+    store, path = stored(tmp_path)
+    store.write_failure(path, (Draws(), 0), "error", "traceback")
+    store.write_failure(store.path((Draws(), 1)), (Draws(), 1), "error", "traceback")
+    assert [failure["seed"] for failure in store.failures("draws")] == [1]
+
+
+def test_cells_that_vanish_while_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, path = stored(tmp_path)
+    stored(tmp_path, seed=1)
+    monkeypatch.setattr(store, "paths", lambda name: [path.with_name("7.npz"), path])
+    assert [found for found, _ in store.records("draws")] == [path]

@@ -7,6 +7,7 @@ import pytest
 from toys import Draws
 
 from theory.checks import InvalidInput
+from theory.lab.command import main
 from theory.lab.survey import draw, outcomes, record, survey
 from theory.lab.sweep import sweep
 from theory.verdict import Status
@@ -50,3 +51,12 @@ def test_the_map(tmp_path: Path) -> None:
     assert (codes[:, -1] == list(Status).index(Status.VIOLATED)).all()
     assert [label.get_text() for label in fig.axes[0].get_yticklabels()] == ["2, a", "2, b", "4, a", "4, b"]
     assert "2 seeds at each point" in fig.get_suptitle()
+
+
+def test_a_point_whose_judge_raises_does_not_cost_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = Draws.verdicts
+    monkeypatch.setattr(Draws, "verdicts", lambda self, results: judge(self, results) if self.scale < 2 else 1 / 0)
+    words = ["--scale", "0.5", "2", "--seeds", "2", "--workers", "1", "--store", str(tmp_path / "s")]
+    assert main(Draws, [*words, "--output", str(tmp_path)]) == 2
+    found = survey(sweep(Draws(seeds=2), {"scale": (0.5, 2.0)}, store=tmp_path / "s", workers=1))
+    assert found.verdicts and found.broken == 1 and found.unjudged == {(1,): "ZeroDivisionError: division by zero"}

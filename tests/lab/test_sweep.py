@@ -1,7 +1,11 @@
 """Sweeps end to end in this process and on two workers: what is there is not redone, what fails does not spread."""
 
 import dataclasses
+import sys
+import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
@@ -50,8 +54,8 @@ def test_a_table_is_the_product_of_single_runs(tmp_path: Path) -> None:
 
 
 def test_workers_order_and_groups_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = Recovery(seeds=3, width=64, per_cluster=10, steps=60)
-    axes = {"noise_rate": (0.0, 0.2, 0.6), "width": (32, 64)}
+    small = Recovery(seeds=2, width=64, per_cluster=10, steps=40)
+    axes = {"noise_rate": (0.0, 0.6), "width": (32, 64)}
     tables = []
     for number, (workers, together, backwards) in enumerate([(1, 1, False), (1, 64, True), (2, 2, False)]):
         monkeypatch.setattr(running, "TOGETHER", {False: together, True: together})
@@ -181,3 +185,82 @@ def test_the_whole_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> Non
     assert main(Draws, ["--seeds", "2", *places, "--workers", "1"]) == 0  # one setting, resumable: its own figure
     (tmp_path / "file").write_text("")
     assert main(Draws, [*words, "--store", str(tmp_path / "file")]) == 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Misbehaving(Draws):
+    """Seed 1 does it, the others are well."""
+
+    def run(self, seed: int, progress: object = None) -> xarray.Dataset:
+        if seed != 1:
+            return super().run(seed)
+        if self.kind == "exits":
+            sys.exit(3)
+        if self.kind == "speechless":
+            raise Speechless
+        return {"total": 1.0}  # no data set
+
+    def shapes(self) -> str | None:
+        return "all together" if self.kind == "stops its batch" else None
+
+    @classmethod
+    def run_together(cls, cells: list) -> Iterator:
+        for number, (simulation, seed) in enumerate(cells):
+            if simulation.kind == "stops its batch" and seed == 1:
+                raise MemoryError("too many at once")
+            yield number, simulation.run(seed)
+
+
+class Speechless(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        ("exits", "SystemExit: 3"),
+        ("speechless", "Speechless: (it can't say what it is)"),
+        ("returns", "TypeError: run: expected an xarray.Dataset, got dict"),
+        ("stops its batch", "MemoryError: too many at once"),
+    ],
+)
+def test_a_cell_that_misbehaves_fails_alone(kind: str, error: str, tmp_path: Path) -> None:
+    done = sweep(Misbehaving(seeds=8, kind=kind), {}, store=tmp_path, workers=1)
+    assert done.report.computed == 7 and [said for _, said in done.report.failed] == [error]
+    (failure,) = done.store.failures("draws")
+    assert failure["seed"] == 1 and failure["traceback"]
+
+
+def test_values_may_be_numpy_s(tmp_path: Path) -> None:
+    numpy = sweep(Draws(seeds=1), {"size": np.array([2, 3])}, store=tmp_path, workers=1)
+    plain = sweep(Draws(seeds=1), {"size": (2, 3)}, store=tmp_path, workers=1)
+    assert plain.report.found == 2 and image(numpy.table) == image(plain.table)
+
+
+def test_cells_of_a_newer_version_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    newer = type("Draws", (Draws,), {"version": 2})
+    sweep(newer(seeds=1), {}, store=tmp_path, workers=1)
+    with pytest.raises(InvalidInput, match="newer theorycheck"):
+        sweep(Draws(seeds=1), {}, store=tmp_path, workers=1)
+    with pytest.raises(InvalidInput, match="newer theorycheck"):
+        fetch([(Draws(), 0)], store=tmp_path, workers=1)
+    assert len(Store(tmp_path).paths("draws")) == 1
+
+
+def test_workers_of_one_machine_take_turns_at_its_gpu(tmp_path: Path) -> None:
+    class Counting(engine.Pool):
+        size, most, waiting = 3, 0, ()
+
+        def submit(self, cells: list) -> Future:
+            self.waiting = [future for future in self.waiting if not future.done()]
+            future: Future = Future()
+            self.waiting.append(future)
+            self.most = max(self.most, len(self.waiting))
+            threading.Timer(0.02, lambda: future.set_result(engine.compute(cells))).start()
+            return future
+
+    for device, most in (("cpu", 6), ("cuda", 1)):
+        pool = Counting()
+        report = running.run([(Draws(device=device), seed) for seed in range(8)], Store(tmp_path), pool)
+        assert report.finished and pool.most == most

@@ -1,5 +1,6 @@
 """Cells put together: labels, holes, dtypes, order."""
 
+import dataclasses
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from theory.lab.grid import Grid
 from theory.lab.running import Report
 from theory.lab.store import Damaged, Record, Store, pack, unpack
 from theory.lab.sweep import Sweep
-from theory.lab.table import assemble, everything
+from theory.lab.table import assemble, everything, varying
 
 
 def record(dataset: xarray.Dataset, seed: int = 0) -> Record:
@@ -120,3 +121,35 @@ def test_images_tell_tables_apart() -> None:
     changed = table.copy(deep=True)
     changed["draw"][0, 0] = np.nextafter(float(changed["draw"][0, 0]), 2)
     assert image(table) == image(table.copy(deep=True)) and image(table) != image(changed)
+
+
+def test_labels_twice_in_a_cell_are_never_merged() -> None:
+    one = xarray.Dataset({"v": ("k", [1.0, 2.0, 3.0])}, {"k": [0, 0, 1]})
+    two = xarray.Dataset({"v": ("k", [1.0, 2.0])}, {"k": [0, 1]})
+    assert assemble({(0,): record(one), (1,): record(one)}, {"seed": [0, 1]}).k.values.tolist() == [0, 0, 1]
+    with pytest.raises(InvalidInput, match="coordinate k: expected each label once where cells differ"):
+        assemble({(0,): record(one), (1,): record(two)}, {"seed": [0, 1]})
+
+
+def test_settings_that_sort_badly_or_came_later() -> None:
+    assert varying([{"limit": value, "seed": 0} for value in (3, None, "a", 1.5, [2])])["limit"] == [
+        1.5, 3, None, [2], "a"]  # fmt: skip
+    assert varying([{"seed": 0}, {"new": 1, "seed": 0}]) == {"new": [1, None], "seed": [0]}
+
+
+def test_cells_from_before_a_field_was_added(tmp_path: Path) -> None:
+    filled(tmp_path, {"scale": [1, 2]}, 1)
+    grid = Grid(dataclasses.make_dataclass("Later", [("later", int, 5)], bases=(Draws,), frozen=True)(seeds=1), {})
+    store = Store(tmp_path)
+    ((_, cell),) = grid.cells()
+    path = store.path(cell)
+    store.write(path, pack(cell, Draws(scale=2.0).run(1), {}))
+    table, _ = everything(store, "draws")
+    assert table.later.values.tolist() == ["5", "null"] and int((table.cell_status == "done").sum()) == 3
+    assert everything(store, "draws", {"later": 5})[0].total.size == 1
+
+
+def test_where_is_by_value(tmp_path: Path) -> None:
+    filled(tmp_path, {"scale": [1, 2]}, 1)
+    for value in (2, 2.0, np.int64(2)):
+        assert everything(Store(tmp_path), "draws", {"scale": value})[0].total.size == 1

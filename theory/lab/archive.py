@@ -3,11 +3,12 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from theory import checks
-from theory.files import replacing
+from theory.files import PART, replacing
 from theory.lab.store import Damaged, Store
 from theory.lab.table import everything, varying
 
@@ -47,11 +48,9 @@ def contents(store: Store) -> list[Contents]:
         by_version: dict[int, list[dict[str, Any]]] = {}
         sizes: dict[int, int] = {}
         damaged = []
-        for path in store.paths(name):
-            try:
-                record = store.read(path)
-            except Damaged as error:
-                damaged.append(f"{path}: {error}")
+        for path, record in store.records(name):
+            if isinstance(record, Damaged):
+                damaged.append(str(record))
                 continue
             by_version.setdefault(record.version, []).append({**record.settings, "seed": record.seed})
             sizes[record.version] = sizes.get(record.version, 0) + path.stat().st_size
@@ -93,21 +92,33 @@ def export(
         checks.fail("variables", f"some of {', '.join(map(str, table))}", ", ".join(unknown), "choose from these")
     if target.suffix == ".nc":
         chosen = table[list(variables)] if variables else table
-        with replacing(target) as part:
-            chosen.to_netcdf(part)
-        return damaged
-    axes = set.intersection(*(set(table[name].dims) for name in table))
-    single = [str(name) for name in table if set(table[name].dims) == axes]
+        write = chosen.to_netcdf
+    else:
+        frame = _rows(table, variables)
+        write = partial(frame.to_csv if target.suffix == ".csv" else frame.to_parquet, index=False)
+    with replacing(target) as part:
+        try:
+            write(part)
+        except (ValueError, TypeError, NotImplementedError) as error:  # complex numbers, a name with a slash
+            remedy = "choose others with --variables, or another kind of file"
+            checks.fail("file", f"variables that {target.suffix} can hold", str(error), remedy)
+    return damaged
+
+
+def _rows(table: Any, variables: Sequence[str]) -> Any:
+    axes = set(table.cell_status.dims)
+    single = [str(name) for name in table if set(table[name].dims) == axes and name != "cell_status"]
     if not (variables or single):
         remedy = "name some with --variables; each of their entries becomes a row"
         checks.fail("table", "variables with one value for each cell", ", ".join(map(str, table)), remedy)
-    frame = table[list(variables) or single].to_dataframe().dropna(how="all").reset_index()
-    with replacing(target) as part:
-        if target.suffix == ".csv":
-            frame.to_csv(part, index=False)
-        else:
-            frame.to_parquet(part, index=False)
-    return damaged
+    chosen = list(variables) or single
+    frame = table[list(dict.fromkeys([*chosen, "cell_status"]))].to_dataframe()
+    frame = frame[frame["cell_status"] == "done"]
+    if "cell_status" not in chosen:
+        frame = frame.drop(columns="cell_status")
+    if any(set(table[name].dims) > axes for name in chosen):
+        frame = frame.dropna(how="all", subset=chosen)  # labels that a cell has not
+    return frame.reset_index()
 
 
 def prune(store: Store, name: str | None = None, *, whole: bool = False, keep: bool = False) -> list[Path]:
@@ -128,11 +139,10 @@ def prune(store: Store, name: str | None = None, *, whole: bool = False, keep: b
     names = store.names()
     if name is not None:
         names = [checks.choice("simulation", name, names)]
-    if whole:
-        gone = [path for one in names for path in sorted((store.folder / one).rglob("*")) if path.is_file()]
-    else:
-        gone = [path for path in store.leftovers() if time.time() - path.stat().st_mtime > ABANDONED]
-        gone += [path for one in names for path in _useless(store, one)]
+    gone = [path for path in store.leftovers() if time.time() - path.stat().st_mtime > ABANDONED]
+    for one in names:
+        files = (path for path in sorted((store.folder / one).glob("*/*")) if not path.name.endswith(PART))
+        gone += files if whole else _useless(store, one)
     for path in [] if keep else gone:
         path.unlink(missing_ok=True)
     return gone
@@ -140,11 +150,8 @@ def prune(store: Store, name: str | None = None, *, whole: bool = False, keep: b
 
 def _useless(store: Store, name: str) -> Iterator[Path]:
     newest = max((found.version for found in contents(store) if found.name == name), default=0)
-    for path in store.paths(name):
-        try:
-            if store.read(path).version < newest:
-                yield path
-        except Damaged:
+    for path, record in store.records(name):
+        if isinstance(record, Damaged) or record.version < newest:
             yield path
     for failure in store.failures(name):
         if failure["version"] < newest:

@@ -64,10 +64,9 @@ def _pair(words: str) -> tuple[str, Any]:
     if not equals:
         checks.fail("where", "FIELD=VALUE", words, "as in --where width=256")
     try:
-        read = json.loads(value)
+        return name, json.loads(value)
     except ValueError:
         return name, value  # a string
-    return name, int(read) if isinstance(read, float) and read.is_integer() else read
 
 
 def _list(store: Store, console: Console) -> None:

@@ -61,14 +61,20 @@ def _bind() -> None:
 
 
 def compute(cells: Sequence[Cell]) -> list[Result]:
-    """Run cells that go together, and pack what they give."""
+    """Run cells that go together, and pack what they give; one that stops its batch leaves the others to run alone."""
     results: dict[int, Result] = {}
     started = time.perf_counter()
-    for number, outcome in type(cells[0][0]).run_together(cells):
-        now = time.perf_counter()
-        results[number] = _packed(cells[number], outcome, now - started)
-        started = now
-    return [results[number] for number in range(len(cells))]
+    trouble: Exception | SystemExit = RuntimeError("run_together says nothing of this cell")
+    try:
+        for number, outcome in type(cells[0][0]).run_together(cells):
+            now = time.perf_counter()
+            results[number] = _packed(cells[number], outcome, now - started)
+            started = now
+    except (Exception, SystemExit) as error:
+        trouble = error
+    if len(cells) == 1:
+        return [results.get(0) or failed(trouble)]
+    return [results.get(number) or compute([cell])[0] for number, cell in enumerate(cells)]
 
 
 def _packed(cell: Cell, outcome: Any, seconds: float) -> Result:
@@ -81,9 +87,11 @@ def _packed(cell: Cell, outcome: Any, seconds: float) -> Result:
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "versions": _versions(),
     }
+    if not hasattr(outcome, "variables"):
+        return failed(TypeError(f"run: expected an xarray.Dataset, got {type(outcome).__name__}"))
     try:
         return Result(pack(cell, outcome, made))
-    except checks.InvalidInput as error:
+    except Exception as error:
         return failed(error)
 
 
@@ -98,10 +106,13 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def failed(error: Exception) -> Result:
+def failed(error: Exception | SystemExit) -> Result:
     """The result of a cell that raised."""
-    lines = traceback.format_exception(error)
-    return Result(None, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", "".join(lines))
+    try:
+        words = str(error).split("\n")[0]
+    except Exception:
+        words = "(it can't say what it is)"
+    return Result(None, f"{type(error).__name__}: {words}", "".join(traceback.format_exception(error)))
 
 
 @contextmanager

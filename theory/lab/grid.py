@@ -7,10 +7,11 @@ its values: `--activations relu / relu erf`; of a switch both words are given: `
 
 import dataclasses
 import itertools
-import math
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from theory import checks
 from theory.lab.simulation import Cell, Simulation
+from theory.lab.store import plain
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER}):({_NUMBER}):(\d+)(:log)?")
@@ -53,8 +55,10 @@ class Grid:
                 checks.fail("axes", f"fields of {self.base.name} ({known})", name, "seeds are set on the simulation")
             if not len(values):
                 checks.fail(name, "at least one value", "none", "list the values")
-            if len({repr(value) for value in values}) < len(values):
+            if len({json.dumps(plain(name, value)) for value in values}) < len(values):
                 checks.fail(name, "different values", list(values), "name each once")
+        scalars = {name: tuple(map(_scalar, values)) for name, values in self.axes.items()}
+        object.__setattr__(self, "axes", scalars)
         self.points  # noqa: B018 - refuses before anything runs
 
     @cached_property
@@ -101,14 +105,17 @@ def parse(
     Returns:
         What `single` makes of the first value of each flag, and the values of those that have several.
     """
-    words = [word for argument in arguments for word in _spread(argument)]
-    chunks = _flags(words)
+    chunks = _flags(arguments)
     fields = {field.name: field for field in dataclasses.fields(kind) if field.name not in ("seeds", "first_seed")}
     several: dict[str, list[list[str]]] = {}
-    for i, (flag, values) in enumerate(chunks):
-        field = fields.get(flag.lstrip("-").replace("-", "_"))
-        if field is None or not flag.startswith("--"):
+    for i, (flag, given_values) in enumerate(chunks):
+        field = fields.get(_name(flag))
+        if field is None:
             continue
+        if [known for known, _ in chunks].count(flag) > 1:
+            checks.fail(field.name, "its values after one flag", f"{flag} several times", f"write {flag} ONE ANOTHER")
+        values = [word for value in given_values for word in _spread(value)]
+        chunks[i] = (flag, values)
         choices = _split(values) if _is_list(field.type) else [[value] for value in values]
         if len(choices) > 1:
             several[field.name] = choices
@@ -120,10 +127,10 @@ def parse(
         if field.type is bool and {yes, no} <= given:
             axes[name] = (True, False)
             chunks = [(flag, values) for flag, values in chunks if flag != no]
-    first = [word for flag, values in chunks for word in (flag, *values) if word]
+    first = [word for flag, values in chunks for word in ((flag, *values) if flag else values)]
     options = single(first)
     for name, choices in several.items():
-        flag = next(f for f, _ in chunks if f.lstrip("-").replace("-", "_") == name)
+        flag = next(f for f, _ in chunks if _name(f) == name)
         chosen = [getattr(single([*first, flag, *choice]).settings, name) for choice in choices[1:]]
         axes[name] = (getattr(options.settings, name), *chosen)
     return options, axes
@@ -134,10 +141,14 @@ def _flags(words: Sequence[str]) -> list[tuple[str, list[str]]]:
     for word in words:
         if word.startswith("--"):
             flag, equals, value = word.partition("=")
-            chunks.append((flag, [value] if equals else []))
+            chunks.append((flag.replace("_", "-"), [value] if equals else []))
         else:
             chunks[-1][1].append(word)
     return chunks
+
+
+def _name(flag: str) -> str:
+    return flag.removeprefix("--").replace("-", "_")
 
 
 def _split(values: Sequence[str]) -> list[list[str]]:
@@ -157,7 +168,8 @@ def _is_list(annotation: Any) -> bool:
 def _spread(word: str) -> list[str]:
     """`0:0.5:3` as 0, 0.25, 0.5.
 
-    Twelve digits are kept: 0.15, not 0.15000000000000002, so that a value is the same however it was asked for.
+    Equal steps are exact before they are rounded: 0.15, not 0.15000000000000002, so that a value is the same however
+    it was asked for. Of equal ratios twelve digits are kept.
     """
     found = _RANGE.fullmatch(word)
     if found is None:
@@ -165,6 +177,13 @@ def _spread(word: str) -> list[str]:
     low, high, count = float(found[1]), float(found[2]), checks.integer(word, int(found[3]), minimum=1)
     if found[4] and not (low > 0 and high > 0):
         checks.fail(word, "positive ends", f"{low:g} and {high:g}", "a range with equal ratios has no zero")
-    values = np.geomspace(low, high, count) if found[4] else np.linspace(low, high, count)
-    rounded = [float(f"{value:.12g}") for value in values]
-    return [str(int(value)) if value.is_integer() and math.fabs(value) < 1e15 else repr(value) for value in rounded]
+    if found[4]:
+        values = [Fraction(f"{value:.12g}") for value in np.geomspace(low, high, count)]
+    else:
+        start, length = Fraction(found[1]), Fraction(found[2]) - Fraction(found[1])
+        values = [start + length * i / max(1, count - 1) for i in range(count)]
+    return [str(int(value)) if value.denominator == 1 else repr(float(value)) for value in values]
+
+
+def _scalar(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

@@ -7,8 +7,10 @@ its operations, memory by its bytes. The others' cells are taken to cost what th
 import time
 from collections.abc import Sequence
 from concurrent.futures import TimeoutError
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
+from theory import checks
 from theory.lab import engine
 from theory.lab.grid import Grid
 from theory.lab.simulation import Cell
@@ -74,7 +76,7 @@ def plan(grid: Grid, store: Store, workers: int | None = None, patience: float =
     Raises:
         InvalidInput: a bad number of workers.
     """
-    workers = engine.cores() if workers is None else workers
+    workers = engine.cores() if workers is None else checks.integer("workers", workers, minimum=1)
     cells = [cell for _, cell in grid.cells()]
     missing = [cell for cell in cells if not _there(store, cell)]
     if not missing:
@@ -116,6 +118,8 @@ def _trial(cell: Cell, patience: float) -> Trial | str | None:
         seconds, peak, content, error = pool.submit(_measure, cell, patience / 4).result(timeout=patience)
     except TimeoutError:
         return None
+    except BrokenProcessPool as error:
+        return f"its process died: {str(error).splitlines()[0]}"
     finally:
         pool.shutdown(wait=True, kill_workers=True)
     return error if content is None else Trial(cell, seconds, peak, len(content))

@@ -69,14 +69,19 @@ def settings_of(simulation: Simulation) -> dict[str, Any]:
         InvalidInput: a value that JSON can't hold.
     """
     fields = dataclasses.asdict(simulation)
-    return {name: _plain(name, value) for name, value in fields.items() if name not in ("seeds", "first_seed")}
+    return {name: plain(name, value) for name, value in fields.items() if name not in ("seeds", "first_seed")}
 
 
-def _plain(name: str, value: Any) -> Any:
+def plain(name: str, value: Any) -> Any:
+    """A setting as JSON holds it.
+
+    Raises:
+        InvalidInput: it can't.
+    """
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, list | tuple):
-        return [_plain(name, entry) for entry in value]
+        return [plain(name, entry) for entry in value]
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, float) and value.is_integer():
@@ -124,7 +129,7 @@ def pack(cell: Cell, results: Any, made: dict[str, Any]) -> bytes:
         "seed": seed,
         "dims": dims,
         "coordinates": [str(name) for name in results.coords],
-        "attributes": {str(name): _plain(str(name), value) for name, value in results.attrs.items()},
+        "attributes": {str(name): plain(str(name), value) for name, value in results.attrs.items()},
         "made": made,
     }
     buffer = io.BytesIO()
@@ -187,10 +192,11 @@ class Store:
         self.folder = Path(folder)
         self._groups: dict[int, tuple[Simulation, Path]] = {}  # holds the simulation, so that its id stays its own
         mark = self.folder / "store.json"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        others = any(not path.name.endswith(PART) for path in self.folder.iterdir())  # first: a sweep may start beside
         if not mark.exists():
-            if self.folder.exists() and any(self.folder.iterdir()):
+            if others:
                 checks.fail("store", "a store, or an empty folder", f"{folder} with other files", "name another folder")
-            self.folder.mkdir(parents=True, exist_ok=True)
             with replacing(mark) as part:
                 part.write_text(json.dumps({"format": FORMAT}) + "\n")
         try:
@@ -226,9 +232,9 @@ class Store:
         """Keep the file of a cell, on the disk when this returns.
 
         Raises:
-            OSError: the disk is full, say; what was there before stays.
+            OSError: the disk is full, or the store is gone, say; what was there before stays.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._make(path.parent)
         with replacing(path) as part:
             part.write_bytes(content)
         _failure(path).unlink(missing_ok=True)
@@ -241,11 +247,15 @@ class Store:
         """
         simulation, seed = cell
         about = {"simulation": simulation.name, "version": simulation.version, "settings": settings_of(simulation)}
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._make(path.parent)
         with replacing(_failure(path)) as part:
             part.write_text(
                 json.dumps({**about, "seed": seed, "error": error, "traceback": traceback}, indent=1) + "\n"
             )
+
+    def _make(self, group: Path) -> None:
+        for folder in (group.parent, group):  # not the store: cells in a folder without its mark would be lost
+            folder.mkdir(exist_ok=True)
 
     def read(self, path: Path) -> Record:
         """A cell's record.
@@ -272,17 +282,17 @@ class Store:
 
     def names(self) -> list[str]:
         """Of the simulations that have cells here."""
-        return sorted(path.name for path in self.folder.iterdir() if path.is_dir() and any(path.glob("*/*")))
+        return sorted({path.parents[1].name for path in self.folder.glob("*/*/*") if not path.name.endswith(PART)})
 
     def paths(self, name: str) -> list[Path]:
         """The cells of a simulation."""
         return sorted((self.folder / name).glob("*/*.npz"))
 
     def failures(self, name: str) -> Iterator[dict[str, Any]]:
-        """Of a simulation: simulation, version, settings, seed, error, traceback, and the path of the file."""
+        """Of cells without results: simulation, version, settings, seed, error, traceback, and the path of the file."""
         for path in sorted((self.folder / name).glob("*/*.failed.json")):
-            found = self.failure(path.with_name(path.name.replace(".failed.json", ".npz")))
-            if found is not None:
+            found = self.failure(_results(path))
+            if found is not None and not _results(path).exists():
                 yield {**found, "path": path}
 
     def samples(self, name: str) -> Iterator[Record]:
@@ -292,8 +302,18 @@ class Store:
                 try:
                     yield self.read(path)
                     break
-                except Damaged:
+                except (Damaged, FileNotFoundError):
                     continue
+
+    def records(self, name: str) -> Iterator[tuple[Path, Record | Damaged]]:
+        """The cells of a simulation, or what is wrong with them; what is pruned at this moment is left out."""
+        for path in self.paths(name):
+            try:
+                yield path, self.read(path)
+            except Damaged as error:
+                yield path, Damaged(f"{path}: {error}")
+            except FileNotFoundError:
+                continue
 
     def leftovers(self) -> list[Path]:
         """Files that were never finished, because their program was killed."""
@@ -302,3 +322,7 @@ class Store:
 
 def _failure(path: Path) -> Path:
     return path.with_name(f"{path.stem}.failed.json")
+
+
+def _results(failure: Path) -> Path:
+    return failure.with_name(failure.name.replace(".failed.json", ".npz"))

@@ -36,12 +36,14 @@ class Survey:
         verdicts: of all points, judged together (Holm over the random rows of the whole sweep).
         places: in the grid, of each verdict.
         unjudged: place -> why its results could not be judged.
+        broken: how many of these raised anything but InvalidInput.
     """
 
     sweep: Sweep
     verdicts: Verdicts
     places: Sequence[tuple[int, ...]]
     unjudged: Mapping[tuple[int, ...], str]
+    broken: int = 0
 
     @property
     def statuses(self) -> Any:
@@ -64,7 +66,7 @@ class Survey:
 
 def survey(sweep: Sweep) -> Survey:
     """Judge every point that has results."""
-    verdicts, places, unjudged = Verdicts(), [], {}
+    verdicts, places, unjudged, broken = Verdicts(), [], {}, 0
     for place, simulation, results in sweep.points():
         if results is None:
             unjudged[place] = EMPTY
@@ -74,10 +76,14 @@ def survey(sweep: Sweep) -> Survey:
         except checks.InvalidInput as error:  # too few seeds for an exponent, say
             unjudged[place] = str(error)
             continue
+        except Exception as error:  # one point's trouble must not cost the verdicts of the others
+            unjudged[place] = f"{type(error).__name__}: {error}"
+            broken += 1
+            continue
         for verdict in found:
             verdicts.append(verdict)
             places.append(place)
-    return Survey(sweep, verdicts, places, unjudged)
+    return Survey(sweep, verdicts, places, unjudged, broken)
 
 
 @figure.style()

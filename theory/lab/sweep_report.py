@@ -3,6 +3,7 @@
 import json
 import os
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -35,8 +36,8 @@ def run(
     """Sweep, judge, draw, and say so.
 
     Returns:
-        0; 1 when a verdict contradicts what is known; 2 when cells failed or files could not be written; 130 after
-        Ctrl-C.
+        0; 1 when a verdict contradicts what is known; 2 when cells failed, points could not be judged for an error in
+        the simulation, or files could not be written; 130 after Ctrl-C.
 
     Raises:
         InvalidInput: before anything is computed.
@@ -69,7 +70,7 @@ def run(
         console.print(
             f"[bold red]stopped[/]: {done.report.trouble}; mend that, and the same command goes on from there"
         )
-    return status if (done.report.finished and status != 0) or status == 2 else 0 if done.report.finished else 2
+    return status if done.report.finished else 2
 
 
 def dry_run(grid: Grid, store: Path, workers: int | None = None) -> int:
@@ -83,7 +84,9 @@ def dry_run(grid: Grid, store: Path, workers: int | None = None) -> int:
     console = report.terminal()
     with console.status("one cell by way of trial"):
         found = plans.plan(grid, kept, workers)
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free = None
+    with suppress(ValueError):  # not every system says
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for line in plans.lines(found, grid, free):
         console.print(line, markup=False, highlight=False)
     return 2 if found.error else 0
@@ -127,7 +130,7 @@ def _judge(done: Sweep, output: Path, console: Console) -> int:
         return 2
     table = f"theory sweeps export {done.grid.base.name} FILE --store {done.store.folder}"
     console.print(f"-> {', '.join(map(str, files))}; the table: {table}", highlight=False)
-    return status
+    return 2 if found.broken else status
 
 
 def _files(done: Sweep, found: survey.Survey, output: Path, name: str) -> list[Path]:

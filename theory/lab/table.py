@@ -13,7 +13,7 @@ import numpy as np
 import xarray
 
 from theory import checks
-from theory.lab.store import Damaged, Record, Store
+from theory.lab.store import Damaged, Record, Store, plain
 
 LARGEST_HOLE = 50
 """A table of everything in a store may be this many times as large as the cells that there are."""
@@ -69,7 +69,7 @@ def labels(values: Sequence[Any]) -> np.ndarray:
         return np.array(values, dtype=bool)
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return np.array(values)
-    return np.array([value if isinstance(value, str) else json.dumps(value) for value in values])
+    return np.array([value if isinstance(value, str) else json.dumps(value, default=str) for value in values])
 
 
 def everything(store: Store, name: str, where: Mapping[str, Any] | None = None) -> tuple[xarray.Dataset, list[Damaged]]:
@@ -81,25 +81,21 @@ def everything(store: Store, name: str, where: Mapping[str, Any] | None = None) 
         where: field -> value, to take only the cells with these settings.
 
     Returns:
-        The table, and a complaint for each damaged file, which is left out.
+        The table, `cell_status` in it, and a complaint for each damaged file, which is left out.
 
     Raises:
         InvalidInput: no such cells, or settings so diverse that their product is mostly empty.
     """
-    records, damaged = [], []
-    for path in store.paths(name):
-        try:
-            records.append(store.read(path))
-        except Damaged as error:
-            damaged.append(Damaged(f"{path}: {error}"))
+    found = [one for _, one in store.records(name)]
+    damaged = [one for one in found if isinstance(one, Damaged)]
+    records = [one for one in found if isinstance(one, Record)]
     newest = max((record.version for record in records), default=0)
-    wanted = {key: json.dumps(value) for key, value in (where or {}).items()}
+    wanted = {key: plain(key, value) for key, value in (where or {}).items()}
     records = [record for record in records if record.version == newest]
-    if records and (unknown := set(wanted) - set(records[0].settings)):
-        checks.fail(
-            "where", f"fields of {name}", ", ".join(sorted(unknown)), f"known: {', '.join(records[0].settings)}"
-        )
-    records = [r for r in records if all(json.dumps(r.settings[key]) == value for key, value in wanted.items())]
+    fields = dict.fromkeys(field for record in records for field in record.settings)
+    if records and (unknown := set(wanted) - set(fields)):
+        checks.fail("where", f"fields of {name}", ", ".join(sorted(unknown)), f"known: {', '.join(fields)}")
+    records = [r for r in records if all(_same(r.settings.get(key), value) for key, value in wanted.items())]
     if not records:
         known = ", ".join(store.names()) or "nothing"
         checks.fail("cells", f"some of {name}{' with these settings' * bool(wanted)}", f"none in {store.folder}",
@@ -112,27 +108,35 @@ def everything(store: Store, name: str, where: Mapping[str, Any] | None = None) 
         checks.fail(name, f"a table of at most {LARGEST_HOLE} times its {len(records)} cells", counts, remedy)
     place = {axis: {json.dumps(value): i for i, value in enumerate(values)} for axis, values in axes.items()}
     cells = {}
+    status = np.full([len(values) for values in axes.values()], "missing")
     for record in records:
         known_by = {**record.settings, "seed": record.seed}
-        cells[tuple(place[axis][json.dumps(known_by[axis])] for axis in axes)] = record
-    return assemble(cells, axes), damaged
+        index = tuple(place[axis][json.dumps(known_by.get(axis))] for axis in axes)
+        cells[index], status[index] = record, "done"
+    return assemble(cells, axes, {"cell_status": status}), damaged
 
 
 def varying(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """The fields that have several values, with their values in order, and `seed` as the last."""
-    values: dict[str, dict[str, Any]] = {}
+    """The fields that have several values, with their values in order, and `seed` as the last.
+
+    A field that came later than some cells is None in these.
+    """
+    values: dict[str, dict[str, Any]] = {name: {} for one in settings for name in one}
     for one in settings:
-        for name, value in one.items():
-            values.setdefault(name, {}).setdefault(json.dumps(value), value)
+        for name, found_here in values.items():
+            found_here.setdefault(json.dumps(one.get(name)), one.get(name))
     axes = {name: list(found.values()) for name, found in values.items() if len(found) > 1 and name != "seed"}
     axes["seed"] = list(values["seed"].values())
     return {name: _ordered(found) for name, found in axes.items()}
 
 
 def _ordered(values: list[Any]) -> list[Any]:
-    return sorted(
-        values, key=lambda value: (isinstance(value, str | list), value if not isinstance(value, list) else str(value))
-    )
+    numbers = sorted(value for value in values if isinstance(value, int | float))
+    return numbers + sorted((value for value in values if not isinstance(value, int | float)), key=str)
+
+
+def _same(one: Any, other: Any) -> bool:
+    return json.dumps(one) == json.dumps(other)  # True is not 1
 
 
 def _dimensions(records: Iterable[Record]) -> dict[str, tuple[str, ...]]:
@@ -154,6 +158,9 @@ class _Labels:
         self._dim, self._labelled = dim, dims.get(dim) == (dim,)
         found = [own for record in records if (own := self._own(record)) is not None]
         distinct = {_identity(own): own for own in found}
+        if len(distinct) > 1 and any(len(np.unique(own)) < len(own) for own in distinct.values()):
+            remedy = "make it a variable of its own, beside a dimension without labels"
+            checks.fail(f"coordinate {dim}", "each label once where cells differ in them", "one twice", remedy)
         self.union = found[0] if len(distinct) == 1 else np.unique(np.concatenate(list(distinct.values())))
         self._positions = {key: np.searchsorted(self.union, own) for key, own in distinct.items()}
         self.same = len(distinct) == 1
