@@ -56,6 +56,7 @@ def test_rows_are_cells(suffix: str, swept: Sweep, tmp_path: Path, capsys: pytes
     target = tmp_path / f"t.{suffix}"
     assert command(capsys, swept, "export", "draws", str(target))[0] == 0
     frame = pandas.read_csv(target) if suffix == "csv" else pandas.read_parquet(target)
+    assert (frame["height"] == 1).all() and (frame["simulation"] == "draws").all()  # what did not vary is said too
     assert len(frame) == 4 and {"scale", "seed", "total", "trace"} <= set(frame)
     np.testing.assert_allclose(frame.total, everything(swept.store, "draws")[0].total.values.ravel(), rtol=1e-15)
     assert command(capsys, swept, "export", "draws", str(target), "--variables", "draw")[0] == 0

@@ -26,6 +26,8 @@ def test_the_product_of_the_axes_seed_by_seed() -> None:
     [
         ({"colour": (1,)}, "axes: expected fields of draws"),
         ({"seeds": (1, 2)}, "seeds are set on the simulation"),
+        ({"size": 64}, r"size: expected a list of values, got 64; write \[64\]"),
+        ({"kind": "tanh"}, "kind: expected a list of values"),
         ({"size": ()}, "size: expected at least one value"),
         ({"size": (1, 2, 1)}, "size: expected different values"),
         ({"scale": (1, 2, 1.0)}, "scale: expected different values"),
@@ -36,6 +38,11 @@ def test_the_product_of_the_axes_seed_by_seed() -> None:
 def test_impossible_grids_are_refused_before_anything_runs(axes: dict, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         Grid(Draws(), axes)
+
+
+def test_a_class_is_no_settings() -> None:
+    with pytest.raises(InvalidInput, match="make an instance"):
+        Grid(Draws, {})
 
 
 @pytest.fixture
@@ -93,14 +100,16 @@ def test_the_other_settings_are_the_first_values_and_the_profile_s(swept: Simple
         ("--scale 0:1:3:log", "positive ends"),
         ("--scale 0:1:0", "0:1:0: expected an integer >= 1"),
         ("--size 1 x", "size"),
-        ("--size 1:2:4", "size"),
+        ("--size 1:2:4", "1:2:4: expected whole numbers"),
         ("--size=1,2", "size"),
         ("--size 1 2 --size 3", "size: expected its values after one flag, got --size several times"),
         ("--size 1 --size=2", "size: expected its values after one flag"),
         ("--size 1 2 --profile quick full", "full"),
         ("--size 1 2 --dry-run --workers 0", "workers: expected an integer >= 1"),
         ("--colour 1 2", "colour"),
-        ("--seeds 1 2", "2"),
+        ("--seeds 1 2", "seeds: expected one number, got 1 2"),
+        ("--scale 0:0.5", "0:0.5: expected FROM:TO:COUNT"),
+        ("--scale 0:0.5:2.5", "0:0.5:2.5: expected FROM:TO:COUNT"),
         ("--size 1 2 --workers 0", "workers: expected an integer >= 1"),
         ("--size 1 2 --scheduler tcp://127.0.0.1:1", "scheduler: expected engine dask"),
     ],

@@ -17,13 +17,13 @@ def test_costs_scale_with_the_operations(tmp_path: Path, monkeypatch: pytest.Mon
 
     def trial(cell, patience):
         seen.append(cell)
-        return Trial(cell, seconds=2.0, peak_bytes=1000, stored_bytes=50)
+        return Trial(cell, seconds=2.0, start_seconds=5.0, peak_bytes=1000, stored_bytes=50)
 
     monkeypatch.setattr(plans, "_trial", trial)
     found = plan(Grid(Draws(seeds=2), {"size": (100, 10, 50)}), Store(tmp_path), workers=4)
     assert seen == [(Draws(seeds=2, size=10), 0)]  # the cheapest
     assert (found.cells, found.missing, found.scaled) == (6, 6, True)
-    assert found.seconds == pytest.approx(2.0 * 2 * (100 + 10 + 50) / 10 / 4)
+    assert found.seconds == pytest.approx(5.0 + 2.0 * 2 * (100 + 10 + 50) / 10 / 4)
     assert found.bytes == pytest.approx(4 * (1000 + 8 * 100**2 - 8 * 10**2)) and found.stored_bytes == 300
 
 
@@ -59,7 +59,7 @@ def test_trials_that_fail_or_never_end(tmp_path: Path) -> None:
 
 
 def test_more_memory_than_there_is_is_said() -> None:
-    trial = Trial((Draws(), 0), 0.01, 20, 30)
+    trial = Trial((Draws(), 0), 0.01, 1.0, 20, 30)
     found = Plan(8, 8, 2, trial, True, 100_000.0, 3e9, 240.0)
     said = " ".join(lines(found, Grid(Draws(), {}), available=1e9))
     assert "memory: 3 GB on 2 workers; more than the 1 GB that are free" in said

@@ -151,3 +151,9 @@ def test_cells_that_vanish_while_they_are_read(tmp_path: Path, monkeypatch: pyte
     stored(tmp_path, seed=1)
     monkeypatch.setattr(store, "paths", lambda name: [path.with_name("7.npz"), path])
     assert [found for found, _ in store.records("draws")] == [path]
+
+
+@pytest.mark.parametrize("place", ["/dev/null/store", "/proc/store"])
+def test_a_store_where_none_can_be(place: str) -> None:
+    with pytest.raises(InvalidInput, match=r"store: expected a folder that can be written.*name another --store"):
+        Store(place)

@@ -50,13 +50,26 @@ def wait_for(condition: Any, seconds: float = 120) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_kill_9_of_the_parent(workers: int, tmp_path: Path) -> None:
+def children(pid: int) -> list[int]:
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(word) for word in found.stdout.split()]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_kill_9_of_the_parent(tmp_path: Path) -> None:
     slow = Draws(seeds=4, delay=0.1)
-    parent = program(tmp_path / "store", slow, workers)
+    parent = program(tmp_path / "store", slow, workers=2)
     wait_for(lambda: len(cells(tmp_path / "store")) >= 5)
+    workers_of_it = children(parent.pid)
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
+    wait_for(lambda: not any(map(alive, workers_of_it)), seconds=30)
     finished = len(cells(tmp_path / "store"))
     assert 5 <= finished < 24
     again = sweep(slow, AXES, store=tmp_path / "store", workers=1)
@@ -204,7 +217,7 @@ def test_leftovers_of_a_killed_writer_do_no_harm(tmp_path: Path) -> None:
 
 def test_threads_do_not_show(tmp_path: Path) -> None:
     """Matrix products on two threads round otherwise than on one; a cell computes on one whatever it is told."""
-    found = []
+    programs = []
     for threads in ("1", "2"):
         environment = {**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"}
         environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
@@ -217,9 +230,8 @@ table = sweep(Recovery(seeds=2, width=64, per_cluster=60, steps=30, activation="
               store={str(tmp_path / threads)!r}, workers=1).table
 print(hashlib.sha256(image(table)).hexdigest())
 """
-        found.append(
-            subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True).stdout
-        )
+        programs.append(subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE))
+    found = [program.communicate(timeout=200)[0] for program in programs]
     assert found[0] == found[1] and len(found[0]) == 65
 
 

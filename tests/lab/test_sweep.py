@@ -154,6 +154,19 @@ def test_a_frontier_and_a_sweep_share_their_cells(tmp_path: Path) -> None:
     assert sweep(grid.base, grid.axes, store=tmp_path, workers=1).report.found == found.runs
 
 
+def test_only_short_cells_of_equal_shapes_go_together() -> None:
+    short, long = (
+        Recovery(seeds=1, steps=1, width=2, per_cluster=1, dimension=2, records=2),
+        Recovery(seeds=1, steps=10**6),
+    )
+    lengths = [len(batch) for batch in running._batches([(short, seed) for seed in range(100)], workers=2)]
+    assert sum(lengths) == 100 and max(lengths) == running.TOGETHER[False]
+    assert {len(batch) for batch in running._batches([(long, seed) for seed in range(9)], workers=2)} == {1}
+    assert {len(batch) for batch in running._batches([(Draws(), seed) for seed in range(9)], workers=2)} == {1}
+    on_gpu = [(dataclasses.replace(long, device="cuda"), seed) for seed in range(1000)]
+    assert max(len(batch) for batch in running._batches(on_gpu, workers=1)) == running.TOGETHER[True]
+
+
 @dataclasses.dataclass(frozen=True)
 class Nothing(Draws):
     """Takes no time."""

@@ -55,11 +55,21 @@ def test_axes_named_like_a_variable_and_odd_settings() -> None:
     assert assemble(cells, {"flag": [True, False], "seed": [0]}).flag.dtype == bool
 
 
+def test_a_variable_with_a_dimension_more_in_some_cells() -> None:
+    one = xarray.Dataset({"rate": ("k", [1.0, 2.0]), "loss": (("net", "k"), np.zeros((3, 2)))})
+    two = xarray.Dataset(
+        {"rate": (("net", "k"), [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), "loss": (("net", "k"), np.ones((3, 2)))}
+    )
+    table = assemble({(0,): record(one), (1,): record(two)}, {"seed": [0, 1]})
+    expected = xarray.concat([one, two], dim="seed").transpose("seed", "net", "k").assign_coords(seed=[0, 1])
+    xarray.testing.assert_identical(table, expected)
+
+
 def test_refusals() -> None:
     with pytest.raises(InvalidInput, match="at least one"):
         assemble({}, {"seed": [0]})
     one, two = xarray.Dataset({"v": ("k", [1.0])}), xarray.Dataset({"v": ("j", [1.0])})
-    with pytest.raises(InvalidInput, match="the same dimensions everywhere"):
+    with pytest.raises(InvalidInput, match="dimensions that can be matched"):
         assemble({(0,): record(one), (1,): record(two)}, {"seed": [0, 1]})
 
 
@@ -89,6 +99,8 @@ def test_everything_finds_out_what_varies(tmp_path: Path) -> None:
     filled(tmp_path, {"scale": [2.5, 1.0], "kind": ["a", "b"]}, 3)
     store = Store(tmp_path)
     table, damaged = everything(store, "draws")
+    assert table.attrs["version"] == 1 and table.attrs["size"] == 3 and table.attrs["centred"] == "true"
+    assert "scale" not in table.attrs
     assert table.total.sizes == {"scale": 2, "kind": 2, "seed": 3} and not damaged
     assert table.scale.values.tolist() == [1.0, 2.5]
     part, _ = everything(store, "draws", {"scale": 1})

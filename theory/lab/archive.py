@@ -68,7 +68,7 @@ def contents(store: Store) -> list[Contents]:
 
 def export(
     store: Store, name: str, target: Path, where: Mapping[str, Any] | None = None, variables: Sequence[str] = ()
-) -> list[Damaged]:
+) -> list[str]:
     """Write the table of a simulation's cells: .nc (all of it), or .parquet or .csv (a row for each cell).
 
     Args:
@@ -80,7 +80,7 @@ def export(
             make a row for each of their own entries.
 
     Returns:
-        Complaints about damaged cells, which are left out.
+        What was left out: damaged cells, and variables that rows have no place for.
 
     Raises:
         InvalidInput: an unknown format or variable, no cells.
@@ -102,7 +102,14 @@ def export(
         except (ValueError, TypeError, NotImplementedError) as error:  # complex numbers, a name with a slash
             remedy = "choose others with --variables, or another kind of file"
             checks.fail("file", f"variables that {target.suffix} can hold", str(error), remedy)
-    return damaged
+    more = [f"{name} (several values for each cell: --variables)" for name in left_out(table, target.suffix, variables)]
+    return [*map(str, damaged), *more]
+
+
+def left_out(table: Any, suffix: str, variables: Sequence[str]) -> list[str]:
+    """The variables that rows have no place for, as they have several values for each cell."""
+    axes = set(table.cell_status.dims)
+    return [] if variables or suffix == ".nc" else [str(name) for name in table if set(table[name].dims) > axes]
 
 
 def _rows(table: Any, variables: Sequence[str]) -> Any:
@@ -118,7 +125,7 @@ def _rows(table: Any, variables: Sequence[str]) -> Any:
         frame = frame.drop(columns="cell_status")
     if any(set(table[name].dims) > axes for name in chosen):
         frame = frame.dropna(how="all", subset=chosen)  # labels that a cell has not
-    return frame.reset_index()
+    return frame.reset_index().assign(**{name: value for name, value in table.attrs.items() if name not in frame})
 
 
 def prune(store: Store, name: str | None = None, *, whole: bool = False, keep: bool = False) -> list[Path]:

@@ -62,9 +62,9 @@ def _run(options: Any, console: Console) -> int:
 def _pair(words: str) -> tuple[str, Any]:
     name, equals, value = words.partition("=")
     if not equals:
-        checks.fail("where", "FIELD=VALUE", words, "as in --where width=256")
+        checks.fail("where", "FIELD=VALUE", words, "as in --where width=256 kind=a centred=true rates=[0.1,0.2]")
     try:
-        return name, json.loads(value)
+        return name, json.loads({"True": "true", "False": "false", "None": "null"}.get(value, value))
     except ValueError:
         return name, value  # a string
 

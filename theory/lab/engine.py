@@ -8,6 +8,7 @@ import os
 import platform
 import resource
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -58,6 +59,17 @@ def _bind() -> None:
 
     torch.set_num_threads(1)
     threadpoolctl.threadpool_limits(1)
+
+
+def _leave_with(parent: int) -> None:
+    """End this worker soon after its parent, which may have been killed; it would go on computing for nobody."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def compute(cells: Sequence[Cell]) -> list[Result]:
@@ -210,7 +222,9 @@ class _Local(Pool):
             return
         from joblib.externals.loky import get_reusable_executor
 
-        self._executor = get_reusable_executor(self.size, timeout=30, env=SINGLE)
+        self._executor = get_reusable_executor(
+            self.size, timeout=30, env=SINGLE, initializer=_leave_with, initargs=(os.getpid(),)
+        )
 
     def submit(self, cells: Sequence[Cell]) -> "Future[list[Result]]":
         return self._executor.submit(compute if self.size == 1 else work, cells)

@@ -48,11 +48,17 @@ class Grid:
     axes: Mapping[str, Sequence[Any]]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.base, Simulation):
+            checks.fail(
+                "simulation", "settings, as in Recovery(seeds=20)", repr(self.base), "make an instance of the class"
+            )
         fields = {field.name for field in dataclasses.fields(self.base)} - {"seeds", "first_seed"}
         for name, values in self.axes.items():
             if name not in fields:
                 known = ", ".join(sorted(fields))
                 checks.fail("axes", f"fields of {self.base.name} ({known})", name, "seeds are set on the simulation")
+            if isinstance(values, str) or not hasattr(values, "__len__"):
+                checks.fail(name, "a list of values", repr(values), f"write [{values!r}]")
             if not len(values):
                 checks.fail(name, "at least one value", "none", "list the values")
             if len({json.dumps(plain(name, value)) for value in values}) < len(values):
@@ -109,12 +115,14 @@ def parse(
     fields = {field.name: field for field in dataclasses.fields(kind) if field.name not in ("seeds", "first_seed")}
     several: dict[str, list[list[str]]] = {}
     for i, (flag, given_values) in enumerate(chunks):
+        if _name(flag) in ("seeds", "first_seed") and len(given_values) > 1:
+            checks.fail(_name(flag), "one number", " ".join(given_values), "--seeds 20 --first-seed 0 takes 0 to 19")
         field = fields.get(_name(flag))
         if field is None:
             continue
         if [known for known, _ in chunks].count(flag) > 1:
             checks.fail(field.name, "its values after one flag", f"{flag} several times", f"write {flag} ONE ANOTHER")
-        values = [word for value in given_values for word in _spread(value)]
+        values = [word for value in given_values for word in _spread(value, whole=field.type is int)]
         chunks[i] = (flag, values)
         choices = _split(values) if _is_list(field.type) else [[value] for value in values]
         if len(choices) > 1:
@@ -165,14 +173,18 @@ def _is_list(annotation: Any) -> bool:
     return getattr(annotation, "__origin__", None) is tuple
 
 
-def _spread(word: str) -> list[str]:
-    """`0:0.5:3` as 0, 0.25, 0.5.
+def _spread(word: str, whole: bool) -> list[str]:
+    """`0:0.5:3` as 0, 0.25, 0.5; `whole` where the setting is an integer.
 
     Equal steps are exact before they are rounded: 0.15, not 0.15000000000000002, so that a value is the same however
     it was asked for. Of equal ratios twelve digits are kept.
     """
     found = _RANGE.fullmatch(word)
     if found is None:
+        if re.fullmatch(rf"{_NUMBER}(:[^:]+)+", word):
+            checks.fail(
+                word, "FROM:TO:COUNT, or FROM:TO:COUNT:log", "something else", "as in 0:0.5:11 or 64:1024:5:log"
+            )
         return [word]
     low, high, count = float(found[1]), float(found[2]), checks.integer(word, int(found[3]), minimum=1)
     if found[4] and not (low > 0 and high > 0):
@@ -182,6 +194,9 @@ def _spread(word: str) -> list[str]:
     else:
         start, length = Fraction(found[1]), Fraction(found[2]) - Fraction(found[1])
         values = [start + length * i / max(1, count - 1) for i in range(count)]
+    if whole and any(value.denominator > 1 for value in values):
+        got = ", ".join(f"{float(value):g}" for value in values)
+        checks.fail(word, "whole numbers", got, "choose another count, or list the values")
     return [str(int(value)) if value.denominator == 1 else repr(float(value)) for value in values]
 
 

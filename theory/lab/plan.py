@@ -27,12 +27,14 @@ class Trial:
     Attributes:
         cell: which.
         seconds: on one thread, without imports and compilation where it was short enough to be run twice.
+        start_seconds: that a worker needs before, to start, to import and to compile.
         peak_bytes: the most memory that the process held, its libraries included.
         stored_bytes: size of the cell's file.
     """
 
     cell: Cell
     seconds: float
+    start_seconds: float
     peak_bytes: int
     stored_bytes: int
 
@@ -81,6 +83,7 @@ def plan(grid: Grid, store: Store, workers: int | None = None, patience: float =
     missing = [cell for cell in cells if not _there(store, cell)]
     if not missing:
         return Plan(len(cells), 0, workers, None, True, 0.0, 0.0, 0.0)
+    workers = min(workers, len(missing))
     operations = [_cost(cell)[0] for cell in missing]
     cheapest = missing[operations.index(min(operations))]
     scaled = cheapest[0].cost() is not None
@@ -91,6 +94,7 @@ def plan(grid: Grid, store: Store, workers: int | None = None, patience: float =
     if isinstance(trial, str):
         return Plan(len(cells), len(missing), workers, None, scaled, 0.0, None, None, trial)
     seconds = trial.seconds * sum(operations) / min(operations) / workers
+    seconds += trial.start_seconds * (workers > 1)  # a single one is this process
     more = max(_cost(cell)[1] for cell in missing) - _cost(cheapest)[1]
     held = workers * (trial.peak_bytes + max(0.0, more))
     stored = trial.stored_bytes * len(missing)
@@ -114,29 +118,27 @@ def _trial(cell: Cell, patience: float) -> Trial | str | None:
     from joblib.externals.loky import ProcessPoolExecutor
 
     pool = ProcessPoolExecutor(1, env=engine.SINGLE)  # a process of its own: its peak of memory is this cell's
+    submitted = time.time()
     try:
-        seconds, peak, content, error = pool.submit(_measure, cell, patience / 4).result(timeout=patience)
+        seconds, ended, peak, content, error = pool.submit(_measure, cell, patience / 4).result(timeout=patience)
     except TimeoutError:
         return None
     except BrokenProcessPool as error:
         return f"its process died: {str(error).splitlines()[0]}"
     finally:
         pool.shutdown(wait=True, kill_workers=True)
-    return error if content is None else Trial(cell, seconds, peak, len(content))
+    return error if content is None else Trial(cell, seconds, max(0.0, ended - submitted - seconds), peak, len(content))
 
 
-def _measure(cell: Cell, short: float) -> tuple[float, int, bytes | None, str]:
-    content, error, seconds = None, "", 0.0
-    for _ in range(2):  # the first time compiles, and imports what it needs
-        started = time.perf_counter()
-        (result,) = engine.work([cell])
-        seconds = time.perf_counter() - started
-        content, error = result.content, result.error
-        if content is None or seconds > short:
-            break
-    if content is not None:
-        seconds = unpack(content).made["seconds"]
-    return seconds, engine.peak_bytes(), content, error
+def _measure(cell: Cell, short: float) -> tuple[float, float, int, bytes | None, str]:
+    """Seconds of the cell, and when it first ended; memory, the file, what went wrong."""
+    started = time.perf_counter()
+    (result,) = engine.work([cell])
+    ended, long = time.time(), time.perf_counter() - started > short
+    if result.content is not None and not long:
+        (result,) = engine.work([cell])  # the first time compiled, and imported what it needs
+    seconds = 0.0 if result.content is None else unpack(result.content).made["seconds"]
+    return seconds, ended, engine.peak_bytes(), result.content, result.error
 
 
 def lines(found: Plan, grid: Grid, available: float | None = None) -> Sequence[str]:

@@ -21,6 +21,9 @@ from theory.lab.store import Damaged, Store
 TOGETHER = {False: 8, True: 64}
 """The largest batch of cells that share their shapes, on a CPU and on a GPU: what a worker that is killed can lose."""
 
+SHORT = 4e9
+"""Operations, about a tenth of a second: on a CPU only cells that are shorter together go together."""
+
 DEATHS = 2
 """A cell whose worker dies this often, with no other cell under way, has failed; one death may be somebody's `kill`."""
 
@@ -225,6 +228,13 @@ def _batches(cells: Sequence[Cell], workers: int) -> list[list[Cell]]:
     batches = []
     for group in groups.values():
         fair = -(-len(group) // (4 * workers))  # so that no worker ends long before the others
-        size = max(1, min(TOGETHER[engines.on_gpu(group)], fair))
+        size = max(1, min(TOGETHER[engines.on_gpu(group)], fair, _short(group)))
         batches += [group[i : i + size] for i in range(0, len(group), size)]
     return batches
+
+
+def _short(group: Sequence[Cell]) -> int:
+    cost = group[0][0].cost()
+    if engines.on_gpu(group):
+        return len(group)
+    return 1 if cost is None else max(1, int(SHORT / max(cost.operations, 1.0)))

@@ -1,6 +1,6 @@
 """A simulation: settings (a frozen dataclass) -> run -> labelled results -> figure -> verdicts.
 
-Subclass `Simulation` as a frozen dataclass, give it a `name`, add fields, and write `run` (enough for a sweep), `figure`
+Subclass `Simulation` as a frozen dataclass, give it a `name`, add fields, write `run` (enough for a sweep), `figure`
 and `verdicts`. `theory.lab.command.main(YourSimulation)` makes it a command with one flag per field; `execute` is what
 that command and `python -m simulations` do.
 

@@ -184,21 +184,18 @@ class Store:
         folder: made if need be.
 
     Raises:
-        InvalidInput: a folder of other files, or a store written by a newer version.
-        OSError: the folder can't be written.
+        InvalidInput: a folder that can't be written or has other files, or a store written by a newer version.
     """
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self._groups: dict[int, tuple[Simulation, Path]] = {}  # holds the simulation, so that its id stays its own
         mark = self.folder / "store.json"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        others = any(not path.name.endswith(PART) for path in self.folder.iterdir())  # first: a sweep may start beside
-        if not mark.exists():
-            if others:
-                checks.fail("store", "a store, or an empty folder", f"{folder} with other files", "name another folder")
-            with replacing(mark) as part:
-                part.write_text(json.dumps({"format": FORMAT}) + "\n")
+        try:
+            self._open(mark)
+        except OSError as error:
+            remedy = "name another --store"
+            raise checks.InvalidInput(f"store: expected a folder that can be written, got {error}; {remedy}") from error
         try:
             found = checks.integer("format", json.loads(mark.read_text())["format"], minimum=1)
         except (ValueError, KeyError, TypeError) as error:
@@ -207,6 +204,16 @@ class Store:
         if found > FORMAT:
             remedy = "update theorycheck, or name another folder"
             checks.fail("store", f"format {FORMAT}", f"{found} in {folder}, written by a newer theorycheck", remedy)
+
+    def _open(self, mark: Path) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        others = any(not path.name.endswith(PART) for path in self.folder.iterdir())  # first: a sweep may start beside
+        if not mark.exists():
+            if others:
+                got = f"{self.folder} with other files"
+                checks.fail("store", "a store, or an empty folder", got, "name another folder")
+            with replacing(mark) as part:
+                part.write_text(json.dumps({"format": FORMAT}) + "\n")
 
     def refuse_newer(self, simulation: Simulation) -> None:
         """Refuse a store that holds cells of a newer version of this simulation.

@@ -73,6 +73,8 @@ def survey(sweep: Sweep) -> Survey:
             continue
         try:
             found = simulation.verdicts(results)
+        except NotImplementedError:  # a simulation without claims
+            continue
         except checks.InvalidInput as error:  # too few seeds for an exponent, say
             unjudged[place] = str(error)
             continue
@@ -107,7 +109,8 @@ def draw(found: Survey) -> Any:
     rows = list(itertools.product(*(axes[name] for name in others)))
     columns = min(3, len(names))
     lines = math.ceil(len(names) / columns)
-    aspect = float(np.clip(0.3 + 0.06 * len(rows), 0.45, 1.2))
+    least = 0.7 if columns == 1 else 0.35 * columns  # so that titles, ticks and legend leave room for a panel
+    aspect = float(np.clip(0.3 + 0.06 * len(rows), least, 1.2))
     fig, panels = figure.subplots(lines, columns, aspect=aspect, squeeze=False, sharey=True)
     for panel in panels.flat[len(names) :]:
         panel.set_visible(False)
@@ -179,7 +182,8 @@ def _legend(fig: Any, present: set[str]) -> None:
     from matplotlib.patches import Patch
 
     handles = [Patch(color=shade, label=str(status)) for status, shade in SHADES.items() if status in present]
-    fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    handles += [Patch(facecolor="white", edgecolor="0.6", label=EMPTY)] * ("" in present)
+    fig.legend(handles=handles, loc="outside lower center", ncols=3)
 
 
 def _ticks(words: list[str]) -> tuple[np.ndarray, list[str]]:

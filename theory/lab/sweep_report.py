@@ -129,7 +129,7 @@ def _judge(done: Sweep, output: Path, console: Console) -> int:
         console.print(f"[bold red]some files were not written[/]: {error}; free some space, or choose another --output")
         return 2
     table = f"theory sweeps export {done.grid.base.name} FILE --store {done.store.folder}"
-    console.print(f"-> {', '.join(map(str, files))}; the table: {table}", highlight=False)
+    console.print("".join(f"-> {file}\n" for file in files) + f"the table: {table}", highlight=False)
     return 2 if found.broken else status
 
 

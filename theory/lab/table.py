@@ -4,6 +4,7 @@ Cells need not agree in their dimensions' labels (the recorded steps of a longer
 and NaN (or an empty string) where a cell has none, or is missing. Integers become floats where that happens.
 """
 
+import dataclasses
 import json
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -45,6 +46,7 @@ def assemble(
         checks.fail("cells", "at least one", 0, "run the sweep first")
     shape = tuple(len(values) for values in axes.values())
     dims = _dimensions(cells.values())
+    cells = {index: _with_dimensions(record, dims) for index, record in cells.items()}
     places = {dim: _Labels(dim, cells.values(), dims) for dim in dict.fromkeys(d for ds in dims.values() for d in ds)}
     names = {axis: f"swept_{axis}" if axis in dims or axis in places else axis for axis in axes}
     variables: dict[str, Any] = {name: (tuple(names.values()), values) for name, values in (about or {}).items()}
@@ -81,7 +83,8 @@ def everything(store: Store, name: str, where: Mapping[str, Any] | None = None) 
         where: field -> value, to take only the cells with these settings.
 
     Returns:
-        The table, `cell_status` in it, and a complaint for each damaged file, which is left out.
+        The table, with `cell_status` and with the settings that do not vary as attributes; and a complaint for each
+        damaged file, which is left out.
 
     Raises:
         InvalidInput: no such cells, or settings so diverse that their product is mostly empty.
@@ -113,7 +116,12 @@ def everything(store: Store, name: str, where: Mapping[str, Any] | None = None) 
         known_by = {**record.settings, "seed": record.seed}
         index = tuple(place[axis][json.dumps(known_by.get(axis))] for axis in axes)
         cells[index], status[index] = record, "done"
-    return assemble(cells, axes, {"cell_status": status}), damaged
+    constant = {key: value for key, value in records[0].settings.items() if key not in axes}
+    said = {key: value if isinstance(value, int | float | str) and not isinstance(value, bool) else json.dumps(value)
+            for key, value in constant.items()}  # fmt: skip
+    about = {"simulation": name, "version": newest, **said}
+    table = assemble(cells, axes, {"cell_status": status})
+    return table.assign_attrs({**about, **table.attrs}), damaged
 
 
 def varying(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -140,15 +148,30 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _dimensions(records: Iterable[Record]) -> dict[str, tuple[str, ...]]:
+    """Of every variable; where cells differ, of the cell in which it has most."""
     dims: dict[str, tuple[str, ...]] = {}
     for record in records:
         for name, (own, _) in record.arrays.items():
-            if dims.setdefault(name, own) != own:
-                got = f"{dims[name]} in one cell and {own} in another"
-                checks.fail(
-                    f"{record.simulation}, variable {name}", "the same dimensions everywhere", got, "rename one"
-                )
+            if len(own) > len(dims.setdefault(name, own)):
+                dims[name] = own
     return dims
+
+
+def _with_dimensions(record: Record, dims: Mapping[str, tuple[str, ...]]) -> Record:
+    """The cell, its variables repeated along the dimensions that they have in other cells."""
+    if all(own == dims[name] for name, (own, _) in record.arrays.items()):
+        return record
+    sizes = {dim: n for own, values in record.arrays.values() for dim, n in zip(own, values.shape, strict=True)}
+    arrays = {}
+    for name, (own, values) in record.arrays.items():
+        target = dims[name]
+        if not set(own) <= set(target) or not set(target) <= set(sizes):
+            got, remedy = f"{own} in one cell and {target} in another", "take part of the cells (--where FIELD=VALUE)"
+            checks.fail(f"{record.simulation}, variable {name}", "dimensions that can be matched", got, remedy)
+        moved = values.transpose([own.index(dim) for dim in target if dim in own])
+        spread = moved[tuple(slice(None) if dim in own else None for dim in target)]
+        arrays[name] = target, np.broadcast_to(spread, [sizes[dim] for dim in target])
+    return dataclasses.replace(record, arrays=arrays)
 
 
 class _Labels:
