@@ -11,8 +11,12 @@ if WORKER:  # parallel workers share the cores: one thread each, unless the call
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
 
+import sys  # noqa: E402
+from collections.abc import Iterator  # noqa: E402
+
 import hypothesis  # noqa: E402
 import matplotlib  # noqa: E402
+import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
 matplotlib.use("agg")
@@ -33,3 +37,11 @@ install_import_hook("theory", "shapes.check")  # tests/shapes.py
 def pytest_report_header() -> str:
     """Name what can make two runs differ."""
     return f"hypothesis profile: {PROFILE}"
+
+
+@pytest.fixture(autouse=True)
+def _close_figures() -> Iterator[None]:
+    """Figures that a test drew and did not save stay open otherwise, and the twenty-first is a warning."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
