@@ -65,6 +65,13 @@ def test_a_variable_with_a_dimension_more_in_some_cells() -> None:
     xarray.testing.assert_identical(table, expected)
 
 
+def test_dimensions_in_another_order() -> None:
+    one = xarray.Dataset({"loss": (("net", "k"), np.arange(6.0).reshape(3, 2))})
+    table = assemble({(0,): record(one), (1,): record(one.transpose("k", "net"))}, {"seed": [0, 1]})
+    np.testing.assert_array_equal(table.loss[0], table.loss[1])
+    assert table.loss.dims == ("seed", "net", "k")
+
+
 def test_refusals() -> None:
     with pytest.raises(InvalidInput, match="at least one"):
         assemble({}, {"seed": [0]})
